@@ -1,0 +1,53 @@
+# The commands of this repository; `make` alone lists them. Each works on a fresh clone: .venv is made when it is needed.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long soak bench lint format up clean
+
+# Tells `make-venv` which Python to use; empty takes the first of python3.13, python3.12, python3.11, python3.
+PYTHON ?=
+export PYTHON
+
+BIN := .venv/bin
+INSTALLED := .venv/.demo-installed
+DEVELOPED := .venv/.dev-installed
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(INSTALLED) ## Start everything, train on real digits, answer 1,000 predictions (about a minute)
+	@$(BIN)/headrace demo
+
+up: $(INSTALLED) ## Run the service on this machine until Ctrl-C
+	@$(BIN)/headrace up
+
+test: lint ## Lint, types, import contracts and the fast tests (at most 10 minutes)
+	$(BIN)/pytest -m "not long"
+
+test-long: $(DEVELOPED) ## The tests that need root, containers, another user or minutes
+	$(BIN)/pytest -m long
+
+soak: $(DEVELOPED) ## What takes longer still; results under benchmarks/results
+	$(BIN)/python -m benchmarks.soak
+
+bench: $(DEVELOPED) ## Measure the cost of a job; results under benchmarks/results
+	$(BIN)/python -m benchmarks
+
+lint: $(DEVELOPED) ## Style, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEVELOPED) ## Rewrite the sources in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove .venv and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEVELOPED): pyproject.toml constraints.txt .ci/make-venv
+	@.ci/make-venv dev
+
+$(INSTALLED): pyproject.toml constraints.txt .ci/make-venv
+	@if [ -e $(DEVELOPED) ]; then .ci/make-venv dev; else .ci/make-venv demo; fi

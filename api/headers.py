@@ -1,0 +1,108 @@
+"""Reads the headers that steer a job: how long to wait, when to give up, whether this repeats an earlier request."""
+
+import re
+from dataclasses import dataclass
+
+from flask import request
+
+from shared.errors import InvalidInput
+from shared.settings import Settings
+
+BARE_WAIT_SECONDS = 55.0
+"""What ``Prefer: wait`` without a number holds: a stock client's read timeout is 60 s, after which it posts again."""
+
+_SPARE_SECONDS = 2.0
+_LEAST_DEADLINE_SECONDS = 5.0
+_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.IGNORECASE)
+_SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,6})?")
+_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class JobHeaders:
+    """What the headers of a create say."""
+
+    wait_seconds: float = 0.0
+    deadline_seconds: float | None = None
+    idempotency_key: str = ""
+    attempt: int | None = None
+    """How often the client says it has tried before, ``None`` where it does not count."""
+    traceparent: str = ""
+
+
+_NONE = JobHeaders()
+
+
+def read_job_headers(settings: Settings) -> JobHeaders:
+    """Reads them from the request under way.
+
+    Raises:
+        InvalidInput: ``Cancel-After`` or ``Idempotency-Key`` has a form that it cannot have.
+    """
+    environ = request.environ
+    prefer = environ.get("HTTP_PREFER")
+    cancel_after = environ.get("HTTP_CANCEL_AFTER")
+    key = environ.get("HTTP_IDEMPOTENCY_KEY", "")
+    attempt = environ.get("HTTP_X_STAINLESS_RETRY_COUNT")
+    traceparent = environ.get("HTTP_TRACEPARENT", "")
+    if not (prefer or cancel_after or key or attempt or traceparent):
+        return _NONE
+    if key and not _KEY.fullmatch(key):
+        raise InvalidInput("Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key", "format")
+    return JobHeaders(
+        wait_seconds=_cap(_preferred(prefer), settings) if prefer else 0.0,
+        deadline_seconds=_deadline(cancel_after, settings) if cancel_after else None,
+        idempotency_key=key,
+        attempt=int(attempt) if attempt and attempt.isascii() and attempt.isdigit() else None,
+        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
+    )
+
+
+def read_wait_query(settings: Settings) -> float:
+    """Seconds to wait by ``?wait=`` of the request under way, 0 where it does not ask.
+
+    Raises:
+        InvalidInput: It is no number of seconds.
+    """
+    text = request.args.get("wait")
+    if text is None:
+        return 0.0
+    if not _SECONDS.fullmatch(text):
+        raise InvalidInput("wait must be a number of seconds, for example ?wait=30.", "wait")
+    return _cap(float(text), settings)
+
+
+def _preferred(header: str) -> float:
+    """The seconds of the preference ``wait``; other preferences are ignored, as RFC 7240 asks."""
+    for preference in header.split(","):
+        match = _WAIT.fullmatch(preference.strip())
+        if match:
+            return float(match[1]) if match[1] else BARE_WAIT_SECONDS
+    return 0.0
+
+
+def _cap(seconds: float, settings: Settings) -> float:
+    seconds = min(seconds, settings.http.max_wait_seconds)
+    patience = request.environ.get("HTTP_X_STAINLESS_READ_TIMEOUT", "")
+    if _SECONDS.fullmatch(patience):
+        seconds = min(seconds, max(0.0, float(patience) - _SPARE_SECONDS))
+    return seconds
+
+
+def _deadline(text: str, settings: Settings) -> float:
+    text = text.strip()
+    match = _DURATION.fullmatch(text)
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    elif text and match:
+        seconds = float(int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + int(match[3] or 0))
+    else:
+        raise InvalidInput(
+            "Cancel-After must be seconds or a duration like 30s, 5m, 1h or 1h30m45s.", "Cancel-After", "format"
+        )
+    most = settings.jobs.other_deadline_seconds
+    if not _LEAST_DEADLINE_SECONDS <= seconds <= most:
+        raise InvalidInput(f"Cancel-After must be from 5 s to {most:.0f} s.", "Cancel-After", "range")
+    return seconds

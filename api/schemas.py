@@ -1,0 +1,83 @@
+"""The objects of the wire: how jobs, models, versions and aliases look to clients.
+
+Stock clients decide the form (a null where they want text makes them fail), our own keys come beside theirs.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.jobs.job import Job, JobKind, JobStatus
+from shared.jobs.store import Place
+
+COG_VERSION = "headrace"
+"""Stock clients want a text here and treat only versions below 0.3.9 in a special way, which this is not."""
+
+_PATHS = {JobKind.PREDICTION: "predictions", JobKind.TRAINING: "trainings"}
+_LINKS = ("github_url", "paper_url", "license_url", "cover_image_url")
+
+
+def moment(seconds: float | None) -> str | None:
+    """A time as the wire has it: ISO 8601 in UTC, ending in ``Z``."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def job_path(job: Job) -> str:
+    """Where a job is read."""
+    return f"/v1/{_PATHS.get(job.kind, 'jobs')}/{job.id}"
+
+
+def job_object(job: Job, base: str, place: Place | None = None) -> dict[str, Any]:
+    """A job of any kind.
+
+    Args:
+        job: The job.
+        base: What its URLs begin with.
+        place: Where it stands in its queue, if it waits and that was looked up.
+    """
+    url = base + job_path(job)
+    answer: dict[str, Any] = {
+        "id": job.id,
+        "model": job.model,
+        "version": job.version,
+        "input": job.input,
+        "output": job.output,
+        "error": job.error,
+        "status": job.status,
+        "logs": job.logs,
+        "metrics": job.metrics,
+        "created_at": moment(job.created_at),
+        "started_at": moment(job.started_at),
+        "completed_at": moment(job.completed_at),
+        "data_removed": job.data_removed,
+        "source": job.source,
+        "urls": {"get": url, "cancel": url + "/cancel", "web": url},
+        "kind": job.kind,
+        "attempt": job.attempt,
+        "priority": job.priority,
+        "rows": job.rows,
+        "deadline": moment(job.deadline),
+        "error_code": job.error_code,
+        "progress": job.progress,
+        "details": {name: value for name, value in job.details.items() if name != "upload"} if job.details else {},
+    }
+    if job.status is JobStatus.STARTING:
+        answer["queue_position"] = place.position if place else None
+        answer["estimated_wait_seconds"] = place.estimated_wait_seconds if place else None
+    if job.kind is JobKind.TRAINING:
+        answer["destination"] = job.details.get("destination")
+    return answer
+
+
+def page_object(results: list[Any], next_url: str | None = None, previous_url: str | None = None) -> dict[str, Any]:
+    """One page of a listing."""
+    return {"previous": previous_url, "next": next_url, "results": results}
+
+
+def plain(value: Any, url: Callable[[str], str]) -> Any:
+    """JSON of the service's own whose relative links become absolute."""
+    if isinstance(value, Mapping):
+        return {name: plain(item, url) for name, item in value.items()}
+    return value

@@ -1,0 +1,99 @@
+"""What one API process works with: the stores and queues of ``shared``, opened once and handed to every request."""
+
+import threading
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from api.submission import Submission
+from api.urls import Urls
+from api.waiting import Waiting
+from shared.api_keys import ApiKeys
+from shared.artifacts import ArtifactStore, open_artifacts
+from shared.connections import Redis, open_redis
+from shared.datasets.store import DatasetStore
+from shared.jobs.queue import JobQueue
+from shared.jobs.store import JobStore
+from shared.jobs.sweeps import Sweeper
+from shared.metrics import Metrics
+from shared.models.promotions import Promotions
+from shared.models.registry import ModelRegistry
+from shared.settings import Settings
+from shared.uploads import Uploads
+
+_ANSWER_SECONDS = 0.8  # a command is tried twice, and a caller is to hear within two seconds that Redis is away
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that routes use."""
+
+    settings: Settings
+    redis: Redis
+    artifacts: ArtifactStore
+    keys: ApiKeys
+    jobs: JobStore
+    queue: JobQueue
+    submission: Submission
+    waiting: Waiting
+    registry: ModelRegistry
+    promotions: Promotions
+    datasets: DatasetStore
+    uploads: Uploads
+    metrics: Metrics
+    urls: Urls
+
+
+def open_services(settings: Settings) -> Services:
+    """Opens everything; connects to nothing yet, so that a process starts while Redis is away."""
+    answer = min(settings.redis.socket_timeout_seconds, _ANSWER_SECONDS)
+    prompt = settings.redis.model_copy(
+        update={
+            "socket_timeout_seconds": answer,
+            "connect_timeout_seconds": min(settings.redis.connect_timeout_seconds, answer),
+        }
+    )
+    settings = settings.model_copy(update={"redis": prompt})
+    redis = open_redis(settings)
+    artifacts = open_artifacts(settings)
+    queue = JobQueue(redis, settings, artifacts)
+    jobs = JobStore(redis, settings, artifacts)
+    keys = ApiKeys(redis, settings)
+    registry = ModelRegistry(artifacts, redis, settings)
+
+    def forget() -> None:
+        keys.forget()
+        registry.forget()
+
+    waiting = Waiting(redis, settings, forget)
+    return Services(
+        settings=settings,
+        redis=redis,
+        artifacts=artifacts,
+        keys=keys,
+        jobs=jobs,
+        queue=queue,
+        submission=Submission(settings, redis, queue, jobs, waiting),
+        waiting=waiting,
+        registry=registry,
+        promotions=Promotions(registry, redis, settings, queue.bells),
+        datasets=DatasetStore(artifacts, redis, settings),
+        uploads=Uploads(redis, settings, artifacts),
+        metrics=Metrics(redis, settings),
+        urls=Urls(settings),
+    )
+
+
+def start_threads(services: Services, *, sweeps: bool) -> None:
+    """Begins to hear of ended jobs, and to sweep, so that nothing waits for a living worker."""
+    services.waiting.start()
+    if sweeps:
+        sweeper = Sweeper(services.redis, services.settings, services.artifacts, also=(services.promotions.sweep,))
+        threading.Thread(target=sweeper.run_forever, args=(threading.Event(),), name="sweeps", daemon=True).start()
+
+
+def services() -> Services:
+    """The services of the application that answers this request."""
+    return cast(Services, current_app.extensions["headrace"])
+

@@ -1,0 +1,152 @@
+"""Lets requests wait for the end of jobs: one subscription for the whole process, no polling.
+
+Whoever waits registers first, then reads the job, then waits to be woken and reads again. A message can be lost with
+a connection, so every waiter looks again after a reconnect, and every two seconds as a backstop.
+"""
+
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from shared.connections import Redis, open_keyspace, translated
+from shared.errors import ServiceError
+from shared.jobs.job import Job
+from shared.jobs.store import JobStore
+from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BACKSTOP_SECONDS = 2.0
+"""How often a waiter looks although nobody woke it."""
+
+_SILENCE_SECONDS = 15.0
+_RETRY_SECONDS = 0.5
+
+
+class Seat:
+    """One request's wait for one job."""
+
+    def __init__(self, job_id: str, channel: str) -> None:
+        self.job_id = job_id
+        self.channel = channel
+        self.event = threading.Event()
+
+    def wait(self, seconds: float, jobs: JobStore) -> Job | None:
+        """The job once it has ended, or ``None`` when the time is over or the job is gone.
+
+        A failure of Redis in the meantime is not the caller's: the job was accepted, so the wait goes on.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            woken = self.event.wait(min(left, BACKSTOP_SECONDS))
+            self.event.clear()
+            try:
+                job = jobs.get(self.job_id) if woken else jobs.peek(self.job_id)
+                if job is None:
+                    return None
+                if job.is_terminal:
+                    return job if woken else jobs.get(self.job_id)
+            except ServiceError:
+                time.sleep(min(_RETRY_SECONDS, max(0.0, end - time.monotonic())))
+        return None
+
+
+class Waiting:
+    """The requests of this process that wait, and the thread that wakes them.
+
+    Args:
+        redis: The server.
+        settings: The process's settings.
+        changed: Called when another process has changed keys, aliases or versions, and when that may have been missed.
+    """
+
+    def __init__(self, redis: Redis, settings: Settings, changed: Callable[[], None]) -> None:
+        names = open_keyspace(settings)
+        self.channel = names.plain("wake", f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+        self._changes = names.plain("changed")
+        self._redis = redis
+        self._changed = changed
+        self._free = settings.http.max_waiting
+        self._seats: dict[str, set[Seat]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Begins to listen."""
+        threading.Thread(target=self._listen, name="waiting", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stops listening; waiters end by their own time."""
+        self._stop.set()
+
+    @contextmanager
+    def seat(self, job_id: str) -> Iterator[Seat | None]:
+        """A place to wait for a job, ``None`` where all places of the process are taken."""
+        seat = Seat(job_id, self.channel)
+        with self._lock:
+            taken = self._free > 0
+            if taken:
+                self._free -= 1
+                self._seats.setdefault(job_id, set()).add(seat)
+        if not taken:
+            yield None
+            return
+        try:
+            yield seat
+        finally:
+            with self._lock:
+                self._free += 1
+                others = self._seats[job_id]
+                others.discard(seat)
+                if not others:
+                    del self._seats[job_id]
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with translated(), self._redis.pubsub() as subscription:
+                    subscription.subscribe(self.channel, self._changes)
+                    self._hear(subscription)
+            except ServiceError as error:
+                log.warning("the subscription for waiting requests broke", error=str(error))
+            except Exception:
+                log.exception("the subscription for waiting requests failed")
+            self._stop.wait(_RETRY_SECONDS)
+
+    def _hear(self, subscription: Any) -> None:
+        heard = time.monotonic()
+        asked = False
+        while not self._stop.is_set():
+            message = subscription.get_message(timeout=1.0)
+            now = time.monotonic()
+            if message is not None:
+                heard, asked = now, False
+                self._take(message)
+            elif now - heard > 2 * _SILENCE_SECONDS:
+                return
+            elif now - heard > _SILENCE_SECONDS and not asked:
+                asked = True
+                subscription.ping()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "subscribe":  # also after the client reconnected by itself
+            self._changed()
+            with self._lock:
+                waiting = [seat for seats in self._seats.values() for seat in seats]
+        elif message["type"] != "message":
+            return
+        elif message["channel"] == self._changes.encode():
+            self._changed()
+            return
+        else:
+            with self._lock:
+                waiting = list(self._seats.get(message["data"].decode(), ()))
+        for seat in waiting:
+            seat.event.set()

@@ -1,0 +1,106 @@
+"""What every command says to its reader: results on standard output, everything else on standard error."""
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from shared.errors import ServiceError
+from shared.settings import SettingsError
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class Failure(click.ClickException):
+    """Raised when a command cannot do what it was asked for; its text is one sentence that says what to do."""
+
+    exit_code = 1
+
+
+class Interrupted(Failure):
+    """Raised after Ctrl-C, when there is something to say about what goes on."""
+
+    exit_code = 130
+
+
+class Commands(click.Group):
+    """A group of commands whose known failures are one sentence each, never a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(context)
+        except ServiceError as error:
+            raise Failure(error.detail) from error
+        except SettingsError as error:
+            raise Failure(str(error)) from error
+
+
+def print_json(value: Any) -> None:
+    """Writes one JSON document to standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str) -> None:
+    """Writes a table, or a sentence when it would be empty."""
+    if not rows:
+        out.print(nothing, markup=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell).replace("[", "\\[") for cell in row))
+    Console(highlight=False, width=None if out.is_terminal else 200).print(table)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Writes names and values, one a line, leaving out what is not there."""
+    width = max((len(name) for name in facts), default=0)
+    for name, value in facts.items():
+        if value is not None and value != "":
+            out.print(f"{name:<{width}}  {value}", markup=False)
+
+
+def say(sentence: str) -> None:
+    """Writes one line to standard error."""
+    err.print(sentence, markup=False)
+
+
+def this_command() -> str:
+    """How the ``headrace`` command is typed in this shell: by name if that finds this one, else by path."""
+    beside = Path(sys.executable).parent / "headrace"
+    found = shutil.which("headrace")
+    if found is not None and (not beside.exists() or Path(found).samefile(beside)):
+        return "headrace"
+    if not beside.exists():
+        return shlex.join([sys.executable, "-m", "cli"])
+    return shlex.quote(str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside))
+
+
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Puts several options on one command, the first one topmost in its help."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data folder of the server [default: ~/.local/share/headrace].",
+)

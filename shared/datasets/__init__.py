@@ -1,0 +1,1 @@
+"""Data sets: immutable, content-addressed, labelled examples with their splits."""

@@ -1,0 +1,305 @@
+"""Every change of a job, one script each; wakes workers where a change leaves work.
+
+The rules are in ``docs/queue.md``; the scripts hold them.
+"""
+
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.artifacts import ArtifactStore
+from shared.connections import Redis, open_keyspace, translated
+from shared.errors import IdempotencyMismatch, JobError, TooManyRequests
+from shared.jobs.bells import Bells
+from shared.jobs.job import SCHEMA, WEIGHTS, JobKind
+from shared.jobs.lua import Scripts
+from shared.settings import Settings
+
+LIMIT = 100
+"""Most jobs that one call of a script handles, so that no call holds the server for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a job is made of."""
+
+    id: str
+    kind: JobKind
+    account: str
+    key_id: str
+    queue: str
+    pool: str
+    """The Celery queue whose workers may take it, ``predict.cpu``."""
+    input: bytes
+    """JSON."""
+    priority: str = "normal"
+    rows: int = 1
+    model: str = ""
+    version: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    deadline_seconds: float | None = None
+    """From now; ``None`` for the default age of the kind."""
+    idempotency_key: str = ""
+    body_hash: str = ""
+    waiter: str = ""
+    """Channel to wake at the job's end."""
+    source: str = "api"
+    traceparent: str = ""
+    webhook: str = ""
+    webhook_events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The answer to a submission."""
+
+    id: str
+    is_new: bool
+    """False where an earlier submission made the job; ``id`` is that job's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenJob:
+    """One job of a claim."""
+
+    id: str
+    attempt: int
+    rows: int
+    deadline_ms: int
+    """By Redis' clock."""
+    input: bytes
+    spill: str
+    """Path of the input in the artifact store, where it is too large for Redis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The answer to a take."""
+
+    claim: str
+    jobs: Sequence[TakenJob]
+    has_more: bool
+    hard_ms: int
+    """When the claim ends whatever happens, by Redis' clock."""
+    now_ms: int
+    """Redis' clock at the take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one job of a claim ended."""
+
+    id: str
+    attempt: int
+    output: bytes | None = None
+    """JSON, of a job that succeeded."""
+    error: JobError | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+class JobQueue:
+    """The queue as processes see it.
+
+    Every method raises ``Unavailable`` where Redis does not answer; each may be repeated after that.
+
+    Args:
+        redis: The server.
+        settings: The process's settings.
+        artifacts: Where inputs go that are too large for Redis.
+        clock_ms: The clock passed to scripts; 0 for the server's own. Only tests pass another.
+    """
+
+    def __init__(self, redis: Redis, settings: Settings, artifacts: ArtifactStore | None = None) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._artifacts = artifacts
+        self._keys = open_keyspace(settings)
+        self._scripts = Scripts(redis)
+        self.bells = Bells(redis, settings)
+
+    def submit(self, new: NewJob) -> Submitted:
+        """Accepts a job, or finds the one that an earlier submission with this key or id made.
+
+        Raises:
+            TooManyRequests: The queue or the account is at its limit.
+            IdempotencyMismatch: The idempotency key came with another body before.
+        """
+        settings = self._settings
+        shard = new.id[0]
+        size, spill, inline = len(new.input), "", new.input
+        if size > settings.jobs.inline_input_bytes and self._artifacts is not None:
+            spill, inline = f"inputs/{new.id}", b""
+            self._artifacts.write(spill, new.input)
+        default = (
+            settings.jobs.prediction_deadline_seconds
+            if new.kind is JobKind.PREDICTION
+            else settings.jobs.other_deadline_seconds
+        )
+        life = default if new.deadline_seconds is None else new.deadline_seconds
+        record: list[str | int] = [
+            "schema", SCHEMA, "kind", new.kind, "key_id", new.key_id, "model", new.model, "version", new.version,
+            "deadline_by", "default" if new.deadline_seconds is None else "caller", "spill", spill,
+            "details", json.dumps(new.details) if new.details else "", "source", new.source,
+            "traceparent", new.traceparent, "webhook", new.webhook, "webhook_events", ",".join(new.webhook_events),
+            "hook", int(bool(new.webhook) and "completed" in new.webhook_events),
+        ]  # fmt: skip
+        state, known, rest = self._scripts.call(
+            "submit",
+            self._keys.tag(shard),
+            new.id,
+            new.queue,
+            new.pool,
+            new.account,
+            new.priority,
+            new.rows,
+            size,
+            self._cost(new.priority, new.rows, size),
+            int(life * 1000),
+            int(settings.jobs.record_days * 86_400_000),
+            int(settings.jobs.retain_seconds * 1000),
+            f"{new.account}:{new.idempotency_key}" if new.idempotency_key else "",
+            new.body_hash,
+            settings.queue.max_rows,
+            settings.queue.max_bytes,
+            settings.queue.account_max_rows,
+            settings.queue.account_max_bytes,
+            new.waiter,
+            inline,
+            *record,
+        )
+        if spill and (state != b"new") and known.decode() != new.id and self._artifacts is not None:
+            self._artifacts.delete(spill)
+        if state == b"full":
+            raise self._full(new, known.decode(), int(rest))
+        if state == b"conflict":
+            raise IdempotencyMismatch(
+                "This Idempotency-Key was used with another body; use a new key for a new request.", job=known.decode()
+            )
+        if rest:
+            self.bells.ring(new.pool, shard, known.decode())
+        return Submitted(known.decode(), state == b"new")
+
+    def watch(self, job_id: str, channel: str) -> None:
+        """Asks to be woken over a channel when the job ends; the caller reads the job after this, not before."""
+        key = self._keys.of_job("waiters", job_id)
+        with translated(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.sadd(key, channel)
+            pipe.pexpire(key, 120_000)
+            pipe.execute()
+
+    def cancel(self, job_id: str) -> str:
+        """Cancels a job at once, with or without a living worker; returns its status before, "" for an unknown one."""
+        before: bytes = self._call("cancel", job_id, job_id)
+        return before.decode()
+
+    def delete(self, job_id: str) -> bool:
+        """Removes an ended job and all it left; False where it is unknown or has not ended."""
+        return bool(self._call("delete", job_id, job_id))
+
+    def fail_waiting(self, queue: str, error: JobError) -> int:
+        """Fails every waiting job of a queue; returns how many."""
+        count = 0
+        for line in (queue, queue + "!"):
+            while ended := int(self._scripts.call("drop", self._keys.tag(), line, LIMIT, str(error), error.code)):
+                count += ended
+        return count
+
+    def lines(self, pool: str, token: str) -> list[str]:
+        """The lines of a pool that have work, the next in turn first."""
+        return [line.decode() for line in self._scripts.call("look", self._keys.tag(), pool, token)]
+
+    def take(
+        self, line: str, pool: str, *, max_rows: int, max_bytes: int, hard_seconds: float, solo: bool, token: str = ""
+    ) -> Taken:
+        """Claims the next jobs of a line, as many as fit; rings where the pool has more work.
+
+        Args:
+            line: The line.
+            pool: Its pool.
+            max_rows: Most rows; one larger job goes alone.
+            max_bytes: Most bytes of input.
+            hard_seconds: When the claim ends whatever happens.
+            solo: Whether this process holds no other claim; without that a side line gives nothing.
+            token: Token of the message that woke the worker, in the first take of a drain.
+        """
+        claim = uuid.uuid4().hex
+        args = (
+            line, pool, claim, max_rows, max_bytes, int(self._settings.queue.lease_seconds * 1000),
+            int(hard_seconds * 1000), int(solo), token, LIMIT,
+        )  # fmt: skip
+        ring, left, hard, now, _, *jobs = self._scripts.call("take", self._keys.tag(), *args)
+        if ring:
+            self.bells.ring(pool, self._keys.tag()[-2], claim)
+        taken = [
+            TakenJob(id_.decode(), attempt, rows, deadline, data, spill.decode())
+            for id_, attempt, rows, deadline, data, spill in jobs
+        ]
+        return Taken(claim, taken, bool(left), hard, now)
+
+    def renew(self, claim: str) -> set[str]:
+        """Extends a claim's lease; returns the ids still held, none where the claim is over."""
+        lease = int(self._settings.queue.lease_seconds * 1000)
+        return {id_.decode() for id_ in self._scripts.call("renew", self._keys.tag(), claim, lease)}
+
+    def settle(
+        self,
+        claim: str,
+        outcomes: Sequence[Outcome],
+        *,
+        batch_rows: int = 0,
+        decode_ms: float = 0.0,
+        compute_ms: float = 0.0,
+    ) -> list[str]:
+        """Ends jobs of a claim; each answer is ``ok``, ``same`` (settled by this claim before) or ``lost``."""
+        answers: list[str] = []
+        for first in range(0, len(outcomes), LIMIT):
+            items: list[str | int | bytes] = []
+            for outcome in outcomes[first : first + LIMIT]:
+                error = outcome.error
+                items += (
+                    outcome.id,
+                    outcome.attempt,
+                    "succeeded" if error is None else "failed",
+                    (outcome.output or b"null") if error is None else str(error),
+                    error.code if error is not None else "",
+                    json.dumps(outcome.metrics),
+                )
+            args = (claim, batch_rows if first == 0 else 0, round(decode_ms, 3), round(compute_ms, 3))
+            answers += [state.decode() for state in self._scripts.call("settle", self._keys.tag(), *args, *items)]
+        return answers
+
+    def progress(self, claim: str, job_id: str, attempt: int, *, facts: str, log: str, checkpoint: bool) -> bool:
+        """Publishes progress, JSON in ``facts``; False where the job is no longer the caller's."""
+        limit = self._settings.training.log_bytes
+        return bool(self._call("progress", job_id, claim, job_id, attempt, int(checkpoint), limit, facts, log))
+
+    def release(self, claim: str) -> list[str]:
+        """Hands a claim's jobs back, as a worker does that shuts down."""
+        ring, pool, *ids = self._scripts.call("release", self._keys.tag(), claim, self._settings.jobs.max_releases)
+        if ring:
+            self.bells.ring(pool.decode(), self._keys.tag()[-2], claim)
+        return [id_.decode() for id_ in ids]
+
+    def pace(self, queue: str) -> float | None:
+        """Rows per second that one worker computed of late from a queue, or ``None`` where none did."""
+        with translated():
+            rows, busy = self._redis.hmget(self._keys.in_shard("pace", queue), "rows", "ms")
+        return float(rows) / float(busy) * 1000 if rows and busy and float(busy) > 0 else None
+
+    def _cost(self, priority: str, rows: int, size: int) -> int:
+        batching = self._settings.batching
+        share = max(rows, math.ceil(size * batching.max_batch_rows / batching.max_batch_bytes))
+        return WEIGHTS[priority] * max(1, share)
+
+    def _full(self, new: NewJob, which: str, waiting: int) -> TooManyRequests:
+        pace = self.pace(new.queue)
+        over = max(1, waiting + new.rows - self._settings.queue.max_rows)
+        seconds = min(60, math.ceil(over / pace)) if pace else 5
+        what = f"The queue of {new.model or new.kind}" if which == "queue" else f"The account {new.account}"
+        return TooManyRequests(f"{what} is full with {waiting} rows; try again in {seconds} s.", seconds)
+
+    def _call(self, name: str, job_id: str, *args: Any) -> Any:
+        return self._scripts.call(name, self._keys.tag(job_id[0]), *args)

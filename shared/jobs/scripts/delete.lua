@@ -1,0 +1,12 @@
+#!lua flags=allow-oom
+-- delete: now id -> 1, or 0: not there, or not over yet
+--   the idempotency key lives out its time, so that a late retry starts nothing
+--@lib
+local j = get(ARGV[2])
+if not j or not over(j) then return 0 end
+call('DEL', key('job', j.id), key('data', j.id), key('events', j.id), key('waiters', j.id))
+call('ZREM', key('list', j.account..':'..j.kind), j.id)
+call('ZREM', P..':retired', j.account..'|'..j.kind..'|'..j.id)
+call('ZREM', OUTBOX, j.id..'|completed')
+if j.spill ~= '' then call('ZADD', P..':spilled', 0, j.spill) end
+return 1

@@ -1,0 +1,124 @@
+-- The head of every script: the keys, the record, and the moves that all scripts share.
+--
+-- KEYS[1] is the tag of a shard, "headrace:{a}"; every key begins with it (shared/keyspace.py lists them), so a script
+-- touches one slot. ARGV[1] is the clock in milliseconds, 0 for the server's own; only tests pass another.
+-- A job waits in a line: its queue, or queue.."!" once it is a suspect. A flow is account:priority.
+-- The record job:{id} is the truth. Queues, loads, claims and all else follow from it, and check.lua recomputes them.
+local call, P, now = redis.call, KEYS[1], tonumber(ARGV[1])
+if now == 0 then
+  local t = call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local OPEN, CLAIMS, OUTBOX, TOTALS = P..':open', P..':claims', P..':outbox', P..':totals'
+local function key(kind, name) return P..':'..kind..':'..name end
+
+local FIELDS = {'status', 'attempt', 'claim', 'queue', 'pool', 'flow', 'account', 'kind', 'rows', 'bytes', 'suspect',
+                'deadline', 'deadline_by', 'score', 'alone', 'releases', 'idem', 'keep', 'retain', 'spill', 'hook',
+                'created', 'started'}
+local function get(id)                           -- the record, or nil
+  local values = call('HMGET', key('job', id), unpack(FIELDS))
+  if not values[1] then return nil end
+  local j = {id = id}
+  for i, field in ipairs(FIELDS) do j[field] = values[i] end
+  j.line = j.suspect == '1' and j.queue..'!' or j.queue
+  return j
+end
+
+local function over(j) return j.status ~= 'starting' and j.status ~= 'processing' end
+
+local function ring(pool, token)                 -- 1: the caller now sends one message that carries the token
+  return call('SET', key('bell', pool), token, 'NX') and 1 or 0
+end
+
+local function turn(pool)                        -- the last place in the pool's round; no step of the clock can hurt it
+  local top = call('ZRANGE', key('ready', pool), -1, -1, 'WITHSCORES')
+  return math.max(now, top[2] and tonumber(top[2]) + 1 or 0)
+end
+
+local function open_line(pool, line)             -- an empty line gets work
+  call('ZADD', key('ready', pool), turn(pool), line)
+  call('SADD', P..':pools', pool)
+end
+
+local function enter(j)                          -- the job waits again in its line, at the score it was given once
+  local load = key('load', j.line)
+  if call('EXISTS', key('queue', j.line)) == 0 then open_line(j.pool, j.line) end
+  call('ZADD', key('queue', j.line), j.score, j.id)
+  call('HINCRBY', load, 'rows', j.rows)
+  call('HINCRBY', load, 'bytes', j.bytes)
+  call('HINCRBY', load, 'n:'..j.flow, 1)
+  local f = call('HGET', load, 'f:'..j.flow)
+  if not f or tonumber(f) < tonumber(j.score) then call('HSET', load, 'f:'..j.flow, j.score) end
+end
+
+local function leave(line, pool, jobs)           -- these jobs wait no more
+  if #jobs == 0 then return end
+  local load, ids, rows, bytes, flows = key('load', line), {}, 0, 0, {}
+  for i, j in ipairs(jobs) do
+    ids[i], rows, bytes = j.id, rows + j.rows, bytes + j.bytes
+    flows[j.flow] = (flows[j.flow] or 0) + 1
+  end
+  call('ZREM', key('queue', line), unpack(ids))
+  call('HINCRBY', load, 'rows', -rows)
+  call('HINCRBY', load, 'bytes', -bytes)
+  for flow, n in pairs(flows) do                 -- a flow is forgotten with its last waiting job
+    if call('HINCRBY', load, 'n:'..flow, -n) <= 0 then call('HDEL', load, 'n:'..flow, 'f:'..flow) end
+  end
+  if call('EXISTS', key('queue', line)) == 0 then
+    call('ZREM', key('ready', pool), line)
+    if line:sub(-1) == '!' then call('DEL', load) end
+  end
+end
+
+local function free(claim, ids)                  -- the claim lets these jobs go, and ends with its last one
+  call('HDEL', key('claim', claim), unpack(ids))
+  if call('HLEN', key('claim', claim)) <= 1 then
+    call('DEL', key('claim', claim))
+    call('ZREM', CLAIMS, claim)
+  end
+end
+
+local function wake(id)                          -- tells the API processes that wait for this job
+  local waiters = key('waiters', id)
+  for _, channel in ipairs(call('SMEMBERS', waiters)) do call('PUBLISH', channel, id) end
+  call('DEL', waiters)
+end
+
+-- THE terminal move; the caller has left() the line or freed the claim. r holds status, and output or error and code;
+-- by is the claim that settled it, kept in the record so that a repeated settle is known as the same.
+local function finish(j, r, by)
+  local job, data, events = key('job', j.id), key('data', j.id), key('events', j.id)
+  call('ZREM', OPEN, j.id)
+  call('HSET', job, 'status', r.status, 'ended', now, 'claim', by or '')
+  if r.error then call('HSET', job, 'error', r.error, 'error_code', r.code) end
+  if r.metrics and r.metrics ~= '' then call('HSET', job, 'metrics', r.metrics) end
+  if r.output then call('HSET', data, 'output', r.output) end
+  call('PEXPIRE', job, j.keep)
+  call('PEXPIRE', data, j.retain)
+  if call('EXISTS', events) == 1 then
+    call('XADD', events, 'MAXLEN', '~', 1000, '*', 'event', 'status', 'data', r.status)
+    call('PEXPIRE', events, j.retain)
+  end
+  if j.idem ~= '' then call('PEXPIRE', key('idem', j.idem), j.keep) end
+  if j.spill ~= '' then call('ZADD', P..':spilled', now + j.retain, j.spill) end
+  call('ZADD', P..':retired', now + j.keep, j.account..'|'..j.kind..'|'..j.id)
+  if j.hook == '1' then call('ZADD', OUTBOX, 'NX', now, j.id..'|completed') end
+  local account = key('account', j.account)
+  call('HINCRBY', account, 'bytes', -j.bytes)
+  if call('HINCRBY', account, 'rows', -j.rows) <= 0 then call('DEL', account) end
+  call('HINCRBY', TOTALS, j.kind..':'..r.status, 1)
+  wake(j.id)
+end
+
+local CANCELED = {status = 'canceled', error = 'E1403: canceled on request', code = 'E1403'}
+local function late(j)                           -- how a job ends whose deadline has passed
+  if j.deadline_by == 'caller' then
+    return {status = 'canceled', error = 'E1401: the deadline passed before the job ended', code = 'E1401'}
+  end
+  return {status = 'failed', error = 'E1402: the job grew older than jobs may without ending', code = 'E1402'}
+end
+
+local function stop(j, r)                        -- ends a job wherever it is
+  if j.status == 'starting' then leave(j.line, j.pool, {j}) else free(j.claim, {j.id}) end
+  finish(j, r)
+end

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- release: now claim max_releases -> {ring, pool, id...} handed back at their old score
+--   the max_releases-th release of one job makes it a suspect: it may be what makes workers stop
+--@lib
+local all = call('HGETALL', key('claim', ARGV[2]))
+local out, ids = {0, ''}, {}
+for i = 1, #all, 2 do
+  if all[i] ~= '!' then
+    local j = get(all[i])
+    local releases = j.releases + 1
+    if releases >= tonumber(ARGV[3]) then j.suspect, j.line = '1', j.queue..'!' end
+    call('HSET', key('job', j.id), 'status', 'starting', 'claim', '', 'releases', releases, 'suspect', j.suspect)
+    enter(j)
+    ids[#ids + 1], out[2], out[#out + 1] = j.id, j.pool, j.id
+  end
+end
+if #ids > 0 then
+  free(ARGV[2], ids)
+  out[1] = ring(out[2], ARGV[2])
+end
+return out

@@ -1,0 +1,43 @@
+#!lua flags=allow-oom
+-- settle: now claim batch_rows decode_ms compute_ms (id attempt status value code metrics)...
+--   value is the output of a job that succeeded, else the error; batch_rows 0: not a batch, count nothing.
+-- Refused job by job unless the record is processing at that attempt under that claim. A lapsed lease or deadline alone
+-- changes nothing: what was computed counts until reclaim, cancel or expire has really run.
+-- -> one of 'ok' 'same' 'lost' for each; 'same': this claim settled it before
+--@lib
+local claim, batch_rows, decode_ms, compute_ms = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local out, mine, rows, queue = {}, {}, 0, nil
+for i = 6, #ARGV, 6 do
+  local id, attempt, status, value, code, metrics = unpack(ARGV, i, i + 5)
+  local j = get(id)
+  if not j or j.attempt ~= attempt or j.claim ~= claim then
+    out[#out + 1] = 'lost'
+  elseif over(j) then
+    out[#out + 1] = 'same'                       -- a terminal record keeps the claim only if that claim settled it
+  else
+    local ok = status == 'succeeded'
+    finish(j, {status = status, output = ok and value or nil, error = not ok and value or nil, code = code,
+               metrics = metrics}, claim)
+    call('HINCRBY', TOTALS, 'queue_ms:'..j.kind, math.max(0, j.started - j.created))
+    call('HINCRBY', TOTALS, 'run_ms:'..j.kind, math.max(0, now - j.started))
+    mine[#mine + 1], rows, queue = id, rows + j.rows, j.queue
+    out[#out + 1] = 'ok'
+  end
+end
+if #mine > 0 then
+  free(claim, mine)
+  if batch_rows > 0 then
+    local size = 1
+    while size < batch_rows and size < 128 do size = size * 2 end
+    call('HINCRBY', TOTALS, 'batches', 1)
+    call('HINCRBY', TOTALS, 'batch_rows', batch_rows)
+    call('HINCRBY', TOTALS, 'batch_rows_le:'..(batch_rows > 128 and 'inf' or size), 1)
+    call('HINCRBYFLOAT', TOTALS, 'decode_ms', decode_ms)
+    call('HINCRBYFLOAT', TOTALS, 'compute_ms', compute_ms)
+    local pace = key('pace', queue)              -- the last ten batches or so weigh most
+    local p = call('HMGET', pace, 'rows', 'ms')
+    call('HSET', pace, 'rows', (p[1] or 0) * 0.9 + rows, 'ms', (p[2] or 0) * 0.9 + decode_ms + compute_ms)
+    call('PEXPIRE', pace, 86400000)
+  end
+end
+return out

@@ -1,0 +1,147 @@
+"""The figures of the whole service in Prometheus' text form, read from Redis at every scrape.
+
+Nothing is counted in a process: the scripts count in the hash of totals, so one scrape of any API process tells the
+figures of all of them, and a restart loses none.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shared.connections import Redis, open_keyspace, translated
+from shared.heartbeats import Heartbeats
+from shared.jobs.job import JobKind, JobStatus
+from shared.keyspace import SHARDS
+from shared.settings import Settings
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Content type of what ``Metrics.text`` returns."""
+
+_BOUNDS = ("1", "2", "4", "8", "16", "32", "64", "128", "inf")
+_ENDED = tuple(status.value for status in JobStatus if status.is_terminal)
+_LINES = 2_000  # a scrape looks at this many lines; more than that would hold Redis
+
+
+class Metrics:
+    """Reads the figures and writes them out.
+
+    Args:
+        redis: The server.
+        settings: The process's settings.
+    """
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._names = open_keyspace(settings)
+        self._heartbeats = Heartbeats(redis, settings)
+
+    def text(self) -> bytes:
+        """One scrape.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        families = [*self._totals(), *self._queues(), self._workers()]
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Fixed(families))
+        return generate_latest(registry)
+
+    def _totals(self) -> Iterator[Metric]:
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for shard in SHARDS:
+                pipe.hgetall(self._names.in_shard("totals", shard=shard))
+                pipe.zcard(self._names.in_shard("open", shard=shard))
+            answers: list[Any] = pipe.execute()
+        totals = _summed(answers[::2])
+        jobs = CounterMetricFamily("headrace_jobs", "Jobs that have ended.", labels=("kind", "status"))
+        waited = CounterMetricFamily("headrace_job_queue_seconds", "Time that ended jobs waited.", labels=("kind",))
+        ran = CounterMetricFamily("headrace_job_run_seconds", "Time from start to end of jobs.", labels=("kind",))
+        for kind in JobKind:
+            for status in _ENDED:
+                jobs.add_metric((kind, status), totals.get(f"{kind}:{status}", 0))
+            waited.add_metric((kind,), totals.get(f"queue_ms:{kind}", 0) / 1000)
+            ran.add_metric((kind,), totals.get(f"run_ms:{kind}", 0) / 1000)
+        yield from (jobs, waited, ran)
+        yield GaugeMetricFamily("headrace_jobs_open", "Jobs that have not ended.", value=sum(answers[1::2]))
+
+        buckets, count = [], 0.0
+        for bound in _BOUNDS:
+            count += totals.get(f"batch_rows_le:{bound}", 0)
+            buckets.append(("+Inf" if bound == "inf" else f"{bound}.0", count))
+        rows = HistogramMetricFamily("headrace_batch_rows", "Rows that one batch of predictions had.")
+        rows.add_metric((), buckets, totals.get("batch_rows", 0))
+        yield rows
+        for name, field, what in (
+            ("headrace_batch_decode_seconds", "decode_ms", "Time that batches took to decode their inputs."),
+            ("headrace_batch_compute_seconds", "compute_ms", "Time that batches spent in the model."),
+        ):
+            yield CounterMetricFamily(name, what, value=totals.get(field, 0) / 1000)
+
+    def _queues(self) -> Iterator[Metric]:
+        rows = GaugeMetricFamily("headrace_queue_depth_rows", "Rows that wait.", labels=("queue", "pool"))
+        size = GaugeMetricFamily("headrace_queue_depth_bytes", "Bytes of input that wait.", labels=("queue", "pool"))
+        oldest = GaugeMetricFamily("headrace_queue_oldest_seconds", "Age of the next job.", labels=("queue", "pool"))
+        for shard in SHARDS:
+            for pool, line, load, age in self._lines(shard):
+                rows.add_metric((line, pool), float(load[0] or 0))
+                size.add_metric((line, pool), float(load[1] or 0))
+                oldest.add_metric((line, pool), age)
+        yield from (rows, size, oldest)
+
+    def _lines(self, shard: str) -> Iterator[tuple[str, str, list[bytes | None], float]]:
+        """Every line that has work: its pool, its name, its rows and bytes, and the age of its head."""
+        head = self._names.in_shard("ready", "", shard=shard)
+        with translated():
+            keys: list[bytes] = list(self._redis.scan_iter(match=f"{head}*", count=1000))
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.zrange(key, 0, _LINES - 1)
+                members: list[list[bytes]] = pipe.execute() if keys else []
+            lines = [
+                (key.decode().removeprefix(head), line.decode())
+                for key, found in zip(keys, members, strict=True)
+                for line in found
+            ][:_LINES]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for _, line in lines:
+                    pipe.hmget(self._names.in_shard("load", line, shard=shard), "rows", "bytes")
+                    pipe.zrange(self._names.in_shard("queue", line, shard=shard), 0, 0)
+                facts: list[Any] = pipe.execute() if lines else []
+                for first in facts[1::2]:
+                    pipe.hget(self._names.of_job("job", first[0].decode() if first else f"{shard}-"), "created")
+                created: list[bytes | None] = pipe.execute() if lines else []
+        now = time.time()
+        for (pool, line), load, born in zip(lines, facts[::2], created, strict=True):
+            yield pool, line, load, max(0.0, now - int(born) / 1000) if born else 0.0
+
+    def _workers(self) -> Metric:
+        living = GaugeMetricFamily("headrace_workers", "Workers that live.", labels=("kind", "pool"))
+        counts: dict[tuple[str, str], int] = {}
+        for worker in self._heartbeats.living():
+            counts[worker.kind, worker.pool] = counts.get((worker.kind, worker.pool), 0) + 1
+        for labels, count in sorted(counts.items()):
+            living.add_metric(labels, count)
+        return living
+
+
+class _Fixed(Collector):
+    """Hands over families that were read already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """The families."""
+        return self._families
+
+
+def _summed(shards: Iterable[Mapping[bytes, bytes]]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for record in shards:
+        for field, value in record.items():
+            totals[field.decode()] = totals.get(field.decode(), 0.0) + float(value)
+    return totals

@@ -1,0 +1,1 @@
+"""Models: immutable versions, movable aliases, and the store that keeps them."""
