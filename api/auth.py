@@ -65,7 +65,7 @@ def require(scope: str) -> None:
         Forbidden: It has not.
     """
     if not caller().allows(scope):
-        raise Forbidden(f"The key lacks the scope {scope}; make one that has it with: headrace keys create.", scope=scope)
+        raise Forbidden(f"The key lacks the scope {scope}; headrace keys create makes one that has it.", scope=scope)
 
 
 def _let_in() -> None:

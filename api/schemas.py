@@ -3,7 +3,6 @@
 Stock clients decide the form (a null where they want text makes them fail), our own keys come beside theirs.
 """
 
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,15 +68,3 @@ def job_object(job: Job, base: str, place: Place | None = None) -> dict[str, Any
     if job.kind is JobKind.TRAINING:
         answer["destination"] = job.details.get("destination")
     return answer
-
-
-def page_object(results: list[Any], next_url: str | None = None, previous_url: str | None = None) -> dict[str, Any]:
-    """One page of a listing."""
-    return {"previous": previous_url, "next": next_url, "results": results}
-
-
-def plain(value: Any, url: Callable[[str], str]) -> Any:
-    """JSON of the service's own whose relative links become absolute."""
-    if isinstance(value, Mapping):
-        return {name: plain(item, url) for name, item in value.items()}
-    return value

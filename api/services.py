@@ -96,4 +96,3 @@ def start_threads(services: Services, *, sweeps: bool) -> None:
 def services() -> Services:
     """The services of the application that answers this request."""
     return cast(Services, current_app.extensions["headrace"])
-

@@ -5,6 +5,7 @@ stock clients take any other status for the end and output seen early for output
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,12 +16,14 @@ import orjson
 from api.headers import JobHeaders
 from api.waiting import Seat, Waiting
 from shared.connections import Redis
-from shared.errors import NotFound, ServiceError
+from shared.errors import NotFound
 from shared.jobs.job import Job, JobKind, JobStatus
 from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
 from shared.recent_bodies import RecentBodies
 from shared.settings import Settings
+
+_JOB_ID = re.compile(r"[0-9a-z]{26}")
 
 
 class Submission:
@@ -63,12 +66,14 @@ class Submission:
             if submitted.is_new:
                 ended = seat.wait(headers.wait_seconds, self._jobs) if seat is not None else None
                 return ended or self._fresh(new), True
-        return self._replayed(submitted.id, headers.wait_seconds), False
+        return self._replayed(submitted.id, new.account, headers.wait_seconds), False
 
-    def read(self, job_id: str, wait_seconds: float) -> Job | None:
-        """A job as it is, after its end if that comes within the time."""
-        job = self._jobs.get(job_id)
-        if job is None or job.is_terminal or wait_seconds <= 0:
+    def read(self, job_id: str, account: str, wait_seconds: float = 0.0) -> Job | None:
+        """An account's job as it is, after its end if that comes within the time; ``None`` where it has no such job."""
+        job = self._jobs.get(job_id) if is_job_id(job_id) else None
+        if job is None or job.account != account:
+            return None
+        if job.is_terminal or wait_seconds <= 0:
             return job
         with self._waiting.seat(job_id) as seat:
             if seat is None:
@@ -78,6 +83,11 @@ class Submission:
             if job is None or job.is_terminal:
                 return job
             return seat.wait(wait_seconds, self._jobs) or self._jobs.get(job_id)
+
+    def peek(self, job_id: str, account: str) -> Job | None:
+        """An account's job without its data; ``None`` where it has no such job."""
+        job = self._jobs.peek(job_id) if is_job_id(job_id) else None
+        return job if job is not None and job.account == account else None
 
     def _addressed(self, new: NewJob, headers: JobHeaders, body: Iterable[bytes]) -> NewJob:
         if headers.deadline_seconds is not None or headers.traceparent:
@@ -92,11 +102,8 @@ class Submission:
     def _seat(self, job_id: str, seconds: float) -> AbstractContextManager[Seat | None]:
         return self._waiting.seat(job_id) if seconds > 0 else nullcontext()
 
-    def _replayed(self, job_id: str, wait_seconds: float) -> Job:
-        try:
-            job = self.read(job_id, wait_seconds)
-        except ServiceError:
-            job = self._jobs.get(job_id)
+    def _replayed(self, job_id: str, account: str, wait_seconds: float) -> Job:
+        job = self.read(job_id, account, wait_seconds)
         if job is None:
             raise NotFound("The job that this request made before has been deleted.")
         return job if job.is_terminal else as_created(job)
@@ -130,11 +137,14 @@ class Submission:
         )
 
 
+def is_job_id(text: str) -> bool:
+    """Whether the text has the form of a job id, so that no other text becomes part of a key."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
 def as_created(job: Job) -> Job:
     """An unfinished job as the reply to a create shows it: ``starting``, without anything it has put out so far."""
-    return replace(
-        job, status=JobStatus.STARTING, output=None, logs="", started_at=None, metrics={}, progress=None, error=None
-    )
+    return replace(job, status=JobStatus.STARTING, output=None, logs="", started_at=None, metrics={}, progress=None)
 
 
 def _digest(pieces: Iterable[bytes]) -> str:

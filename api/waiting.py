@@ -4,6 +4,7 @@ Whoever waits registers first, then reads the job, then waits to be woken and re
 a connection, so every waiter looks again after a reconnect, and every two seconds as a backstop.
 """
 
+import contextlib
 import os
 import secrets
 import socket
@@ -77,14 +78,18 @@ class Waiting:
         self._seats: dict[str, set[Seat]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="waiting", daemon=True)
 
     def start(self) -> None:
         """Begins to listen."""
-        threading.Thread(target=self._listen, name="waiting", daemon=True).start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Stops listening; waiters end by their own time."""
         self._stop.set()
+        with contextlib.suppress(ServiceError), translated():
+            self._redis.publish(self.channel, "")
+        self._thread.join(2 * _RETRY_SECONDS)
 
     @contextmanager
     def seat(self, job_id: str) -> Iterator[Seat | None]:
@@ -111,7 +116,7 @@ class Waiting:
     def _listen(self) -> None:
         while not self._stop.is_set():
             try:
-                with translated(), self._redis.pubsub() as subscription:
+                with translated(), self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
                     subscription.subscribe(self.channel, self._changes)
                     self._hear(subscription)
             except ServiceError as error:

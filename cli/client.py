@@ -66,7 +66,7 @@ class Client:
 
     def __init__(self, url: str, api_key: str, pause: Callable[[float], object] = time.sleep) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
-        self._pause = pause
+        self.pause = pause
         self._has_answered = False
         self._session = requests.Session()
         self._session.auth = _Bearer(api_key)
@@ -172,7 +172,7 @@ class Client:
             if job["status"] in TERMINAL:
                 return
             if time.monotonic() - begun < step_seconds / 4:  # every waiting place of the server is taken
-                self._pause(step_seconds / 2)
+                self.pause(step_seconds / 2)
 
     def await_end(self, job: Job, step_seconds: int = 30) -> Job:
         """The job at its end."""
@@ -182,14 +182,14 @@ class Client:
             job = latest
         return job
 
-    def pages(self, path: str, limit: int, **query: Any) -> list[Any]:
+    def pages(self, path: str, most: int, **query: Any) -> list[Any]:
         """The newest results of a listing, over as many pages as it takes."""
         found: list[Any] = []
         page = self.get(path, **query)
         while True:
             found += page["results"]
-            if len(found) >= limit or not page.get("next"):
-                return found[:limit]
+            if len(found) >= most or not page.get("next"):
+                return found[:most]
             target = urlsplit(page["next"])  # only its path: the server may know itself by another name
             page = self.get(f"{target.path}?{target.query}")
 
@@ -221,10 +221,9 @@ class Client:
                     allow_redirects=False,
                 )
             except (requests.ConnectionError, requests.Timeout) as error:
-                if not is_repeatable or waited > PATIENCE_SECONDS:
-                    raise Failure(
-                        f"No server answers at {self.url}; is it running? (`headrace up` starts one.)"
-                    ) from error
+                patience = PATIENCE_SECONDS if self._has_answered else FIRST_PATIENCE_SECONDS
+                if not is_repeatable or waited > patience:
+                    raise Failure(f"No server answers at {self.url}; `headrace up` starts one.") from error
             except requests.RequestException as error:
                 raise Failure(f"The address {self.url} cannot be used: {error}") from error
             else:
@@ -233,7 +232,7 @@ class Client:
                     delay = _retry_after(reply)
                 elif reply.status_code not in _REPEATABLE or not is_repeatable or waited > PATIENCE_SECONDS:
                     return _result(reply, self.url)
-            self._pause(delay)
+            self.pause(delay)
             delay = min(delay * 2, 5.0)
 
 

@@ -105,3 +105,9 @@ def has_own_redis(settings: Settings) -> bool:
 def with_redis_url(settings: Settings, url: str) -> Settings:
     """The same settings, with another Redis server."""
     return settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": url})})
+
+
+def without_password(url: str) -> str:
+    """An address as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

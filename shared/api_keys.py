@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import InvalidInput, NotFound
@@ -100,7 +101,7 @@ class ApiKeys:
             raise InvalidInput("The key would have expired already; give a time to come.", "expires_at")
         text = "hr_" + secrets.token_urlsafe(32)
         digest = _digest(text)
-        fields = {
+        fields: dict[Any, str] = {
             "schema": "1",
             "prefix": text[:10],
             "account": account,
@@ -140,7 +141,7 @@ class ApiKeys:
     def list(self) -> Sequence[ApiKey]:
         """Every key, the oldest first."""
         with translated():
-            digests = sorted(member.decode() for member in self._redis.smembers(self._names.plain("keys")))
+            digests = self._digests()
             with self._redis.pipeline(transaction=False) as pipe:
                 for digest in digests:
                     pipe.hgetall(self._names.plain("key", digest))
@@ -161,8 +162,7 @@ class ApiKeys:
         if len(matches) != 1:
             raise NotFound(f"{len(matches)} keys are called {name!r}; name one by the id that the list of keys shows.")
         with translated():
-            digests = [member.decode() for member in self._redis.smembers(self._names.plain("keys"))]
-            digest = next((digest for digest in digests if digest.startswith(matches[0].id)), None)
+            digest = next((digest for digest in self._digests() if digest.startswith(matches[0].id)), None)
             if digest is not None:
                 with self._redis.pipeline(transaction=True) as pipe:
                     pipe.delete(self._names.plain("key", digest))
@@ -177,10 +177,14 @@ class ApiKeys:
         with self._lock:
             self._cache.clear()
 
+    def _digests(self) -> Sequence[str]:
+        members: Any = self._redis.smembers(self._names.plain("keys"))
+        return sorted(member.decode() for member in members)
+
     def _read(self, digest: str) -> ApiKey | None:
         name = self._names.plain("key", digest)
         with translated():
-            record: Mapping[bytes, bytes] = self._redis.hgetall(name)
+            record: Any = self._redis.hgetall(name)
             if not record:
                 return None
             key = _key(digest, _text(record))

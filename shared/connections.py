@@ -69,9 +69,8 @@ def broker_url(settings: Settings) -> str:
     if url.startswith("unix://"):
         path, _, query = url.removeprefix("unix://").partition("?")
         credentials, at, path = path.rpartition("@")
-        return f"redis+socket://{credentials}{at}{path}" + (
-            f"?{query.replace('db=', 'virtual_host=')}" if query else ""
-        )
+        suffix = f"?{query.replace('db=', 'virtual_host=')}" if query else ""
+        return f"redis+socket://{credentials}{at}{path}{suffix}"
     if url.startswith("rediss://") and settings.redis.ca_file is not None:
         joint = "&" if "?" in url else "?"
         return f"{url}{joint}ssl_cert_reqs=required&ssl_ca_certs={quote(str(settings.redis.ca_file))}"

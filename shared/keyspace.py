@@ -5,11 +5,11 @@ tag ``P:{s}`` keeps all keys of a job and its queue in one slot. ``pool`` in a k
 may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for its side line of suspects.
 
     P:{s}:job:{id}            hash    the record of a job, the fence; expires ``jobs.record_days`` after its end
-    P:{s}:data:{id}           hash    input, input_ref, output, logs, progress; expires ``jobs.retain_seconds`` after its end
+    P:{s}:data:{id}           hash    input, output, logs, progress; expires ``jobs.retain_seconds`` after its end
     P:{s}:events:{id}         stream  what happened to a job that reports progress; bounded; expires with its data
     P:{s}:waiters:{id}        set     API processes to wake when the job ends; expires by itself
     P:{s}:queue:{line}        zset    waiting jobs by virtual finish time
-    P:{s}:load:{line}         hash    rows and bytes waiting, virtual clock v, per flow (account:priority) finish f: and count n:
+    P:{s}:load:{line}         hash    rows and bytes waiting, virtual clock v; of each flow its finish f: and count n:
     P:{s}:pace:{queue}        hash    decayed sums of rows computed and busy milliseconds, for estimates
     P:{s}:ready:{pool}        zset    lines with work, by their turn in a round robin
     P:{s}:pools               set     the pools that ever had work
@@ -20,6 +20,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:open                zset    jobs that have not ended, by deadline
     P:{s}:account:{account}   hash    rows and bytes of the account's open jobs
     P:{s}:idem:{account}:{key} string id and body hash; no life time while the job is open, then that of its record
+    P:{s}:recent:{account}:{hash} string id of the job that a body made, for clients that repeat without a key; two minutes
     P:{s}:outbox              zset    webhook deliveries by due time
     P:{s}:list:{account}:{kind} zset  job ids by creation time, for listings
     P:{s}:retired             zset    account|kind|id by the time its record expires, to clean the listings
@@ -33,11 +34,12 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:keys                    set     digests of all keys
     P:models                  hash    owner/name -> description and times, JSON
     P:versions                hash    version id -> owner/name
-    P:aliases:{owner/name}    hash    alias -> version id, the newest record of the store
+    P:aliases:{owner/name}    hash    alias -> sequence:version id, the newest record of the store
     P:alias-sequence          string  counter that orders alias records
     P:promotion:{owner/name}:{alias} hash an intended move: version, by whom, workers that are ready or pending
     P:promotions              set     the names of those hashes
     P:loads:{version}         hash    failed and begun loads, and the last error; cleared by a good load
+    P:lock:{owner/name}       string  held while a model or its aliases change; ends by itself
     P:dataset-names           hash    data set name -> digest
     P:workers                 zset    worker names by the time their heartbeat ends
     P:worker:{name}           hash    kind, pool, host, pid, loaded versions; expires with the heartbeat

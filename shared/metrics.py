@@ -94,17 +94,15 @@ class Metrics:
 
     def _lines(self, shard: str) -> Iterator[tuple[str, str, list[bytes | None], float]]:
         """Every line that has work: its pool, its name, its rows and bytes, and the age of its head."""
-        head = self._names.in_shard("ready", "", shard=shard)
         with translated():
-            keys: list[bytes] = list(self._redis.scan_iter(match=f"{head}*", count=1000))
+            found: Any = self._redis.smembers(self._names.in_shard("pools", shard=shard))
+            pools = sorted(pool.decode() for pool in found)
             with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.zrange(key, 0, _LINES - 1)
-                members: list[list[bytes]] = pipe.execute() if keys else []
+                for pool in pools:
+                    pipe.zrange(self._names.in_shard("ready", pool, shard=shard), 0, _LINES - 1)
+                members: list[list[bytes]] = pipe.execute() if pools else []
             lines = [
-                (key.decode().removeprefix(head), line.decode())
-                for key, found in zip(keys, members, strict=True)
-                for line in found
+                (pool.decode(), line.decode()) for pool, found in zip(pools, members, strict=True) for line in found
             ][:_LINES]
             with self._redis.pipeline(transaction=False) as pipe:
                 for _, line in lines:

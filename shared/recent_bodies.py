@@ -4,6 +4,8 @@ The id is kept before the job is submitted, and a repetition is submitted under 
 idempotent by id, it makes no difference whether the first attempt came through.
 """
 
+from typing import Any
+
 from shared.connections import Redis, open_keyspace, translated
 from shared.settings import Settings
 
@@ -32,7 +34,7 @@ class RecentBodies:
     def again(self, account: str, digest: str, job_id: str) -> str:
         """The id of the attempt that is repeated; the id given here where none is known."""
         with translated():
-            known = self._redis.set(self._name(account, digest), job_id, ex=WINDOW_SECONDS, nx=True, get=True)
+            known: Any = self._redis.set(self._name(account, digest), job_id, ex=WINDOW_SECONDS, nx=True, get=True)
         return known.decode() if known else job_id
 
     def _name(self, account: str, digest: str) -> str:

@@ -13,6 +13,7 @@ TensorFlow is imported by tasks, in the process that computes, never here.
 import os
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery, signals
@@ -104,10 +105,8 @@ def _ready(sender: Any, **_: object) -> None:
             info = WorkerInfo(
                 worker_name(settings), kind, settings.worker.pool, socket.gethostname(), os.getpid(), loaded_versions()
             )
-            try:
+            with suppress(ServiceError):
                 process.heartbeats.beat(info)
-            except ServiceError:
-                pass
             if stopping.wait(settings.worker.heartbeat_seconds):
                 return
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from shared.errors import InputError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """The accepted formats, by Pillow's names; a parser that is not listed never sees foreign bytes."""
 
-_NAMED = "PNG, JPEG, WebP, GIF or BMP"
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM")
+_NAMED = "PNG, JPEG, WebP, GIF, BMP or TIFF"
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")

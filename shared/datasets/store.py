@@ -104,8 +104,8 @@ class DatasetStore:
         elif is_name(name_or_digest):
             with translated():
                 known = self._redis.hget(self._names, name_or_digest)
-            if known is not None and self.holds(known.decode()):
-                return str(known.decode())
+            if known is not None and self.holds(_text(known)):
+                return _text(known)
             record = self._record(name_or_digest)
             if record is not None and self.holds(record["digest"]):
                 with translated():
@@ -160,8 +160,8 @@ class DatasetStore:
                 self.rebuild()
                 known = self._redis.hgetall(self._names)
         names: dict[str, tuple[str, ...]] = {}
-        for name, digest in sorted(known.items()):
-            names[digest.decode()] = (*names.get(digest.decode(), ()), name.decode())
+        for name, digest in sorted((_text(name), _text(digest)) for name, digest in known.items()):
+            names[digest] = (*names.get(digest, ()), name)
         return names
 
     def _record(self, name: str) -> Mapping[str, Any] | None:
@@ -184,6 +184,10 @@ class DatasetStore:
 
 def _record_path(name: str) -> str:
     return f"datasets/names/{name}.json"
+
+
+def _text(reply: bytes | str) -> str:
+    return reply.decode() if isinstance(reply, bytes) else reply
 
 
 def _unknown(name_or_digest: str) -> NotFound:

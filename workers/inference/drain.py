@@ -20,7 +20,7 @@ from shared.jobs.queue import JobQueue, Outcome, TakenJob
 from shared.models.registry import ModelRegistry
 from shared.settings import Settings
 from workers.claims import Claim, Claims, settle_patiently
-from workers.inference.batch import run_batch
+from workers.inference.batch import DROPPED, run_batch
 from workers.inference.decoding import DecodedJob, decode
 from workers.inference.model_cache import LoadedModel, ModelCache
 
@@ -116,9 +116,7 @@ class Drain:
                 lines = self._queue.lines(pool, token)
             else:
                 now = time.monotonic()
-                self._stay_until = now + max(
-                    self._settings.inference.slice_seconds, SLICES_PER_LOAD * (now - began)
-                )
+                self._stay_until = now + max(self._settings.inference.slice_seconds, SLICES_PER_LOAD * (now - began))
                 return True
         return False
 
@@ -175,13 +173,14 @@ class Drain:
         failed: dict[str, JobError] = {}
         for job in taken.jobs:
             try:
-                decoded[job.id] = decode(model.signature, orjson.loads(self._input(job)), self._settings)
+                decoded[job.id] = decode(model.signature, self._input(job), self._settings)
             except JobError as error:
                 failed[job.id] = error
             except Exception as error:
                 log.exception("an input could not be decoded", job=job.id)
                 failed[job.id] = InputError(f"the input could not be decoded ({type(error).__name__})")
-        return _Batch(claim, model, decoded, failed, (time.perf_counter() - began) * 1000, line.endswith("!"))
+        decode_ms = (time.perf_counter() - began) * 1000
+        return _Batch(claim, model, decoded, failed, decode_ms, line.endswith("!"))
 
     def _input(self, job: TakenJob) -> bytes:
         if not job.spill:
@@ -196,26 +195,29 @@ class Drain:
         claim, jobs = batch.claim, {job.id: job for job in batch.claim.jobs}
         ids = list(batch.decoded)
 
-        def wanted(index: int) -> bool:
-            """Asked right before each call of the model: not for what is canceled, lost or too late."""
-            return ids[index] in claim.held and jobs[ids[index]].deadline_ms > claim.redis_now_ms
+        def wanted() -> set[int]:
+            """Asked right before each call of the model: all but what is canceled, lost or too late."""
+            held, now = claim.held, claim.redis_now_ms
+            return {index for index, id_ in enumerate(ids) if id_ in held and jobs[id_].deadline_ms > now}
+
+        answers: Sequence[object]
 
         began = time.perf_counter()
         try:
             with self._claims.watched(self._settings.inference.batch_timeout_seconds):
-                answers = run_batch(batch.model, [batch.decoded[id_] for id_ in ids], self._settings, wanted)
+                answers = run_batch(batch.model, list(batch.decoded.values()), self._settings.batching, wanted)
         except Exception as error:
             log.exception("a batch failed as a whole", version=batch.model.version_id)
             answers = [PredictionError(f"the model failed ({type(error).__name__})")] * len(ids)
         compute_ms = (time.perf_counter() - began) * 1000
-        rows = sum(batch.decoded[id_].rows for id_ in ids)
+        rows = sum(len(job.rows) for job in batch.decoded.values())
         metrics = {"predict_time": round(compute_ms / 1000, 6), "batch_rows": rows}
         results = dict(zip(ids, answers, strict=True)) | batch.failed
         outcomes = []
         for id_, result in results.items():
             if isinstance(result, JobError):
                 outcomes.append(Outcome(id_, jobs[id_].attempt, error=result, metrics=metrics))
-            elif result is not None:
+            elif result is not DROPPED:
                 body = orjson.dumps(result)
                 outcomes.append(Outcome(id_, jobs[id_].attempt, output=body, metrics=metrics))
         settle_patiently(

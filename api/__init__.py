@@ -1,0 +1,37 @@
+"""The HTTP service: takes requests, enqueues jobs, answers; it never computes."""
+
+from flask import Flask
+
+from api.auth import register_auth
+from api.base_url import OneVersionPrefix
+from api.errors import register_errors
+from api.routes import BLUEPRINTS
+from api.services import open_services, start_threads
+from api.uploads import UploadRequest, remove_stale
+from shared.settings import Settings, load_settings
+
+
+def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flask:
+    """Makes the WSGI application; ``granian --factory --interface wsgi api:create_app`` serves it.
+
+    Args:
+        settings: The process's settings; read from the environment unless given.
+        sweeps: Whether this process takes part in the sweeps.
+    """
+    settings = settings or load_settings()
+    app = Flask(__name__, static_folder=None)
+    app.request_class = UploadRequest
+    app.config["MAX_CONTENT_LENGTH"] = settings.http.max_body_bytes
+    # Redirects to another spelling of a path would lose the body of a POST.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    services = open_services(settings)
+    app.extensions["headrace"] = services
+    app.wsgi_app = OneVersionPrefix(app.wsgi_app)  # type: ignore[method-assign]
+    register_errors(app)
+    register_auth(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    remove_stale(settings)
+    start_threads(services, sweeps=sweeps)
+    return app

@@ -1,0 +1,231 @@
+"""Reads the body of a create in each form that it may come in, and turns it into one: top-level keys and an input.
+
+    JSON                    {"version": …, "input": {…}}
+    multipart/form-data     the same keys as fields, ``input`` as JSON text, files as parts named after the inputs
+    image/png, jpeg, webp   the one input of a model, its options in the query
+
+What follows never needs to know which it was.
+"""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from flask import request
+from werkzeug.datastructures import FileStorage
+
+from shared.errors import InvalidInput
+from shared.models.signature import OPTION_NAMES, Signature, TensorKind
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+"""Content types of a body that is an image itself."""
+
+_CONTRACT = frozenset({"version", "input", "webhook", "webhook_completed", "webhook_events_filter", "stream"})
+# Names of options that stock clients leave in the body: releases of replicate-javascript forward what they do not use.
+_SENT_ALONG = frozenset(
+    {
+        "block", "deployment", "fileEncodingStrategy", "file_encoding_strategy", "model", "prefer", "progress",
+        "signal", "useFileOutput", "use_file_output", "wait",
+    }
+)  # fmt: skip
+_PLAIN = frozenset({"version", "input"})
+_WEBHOOKS = ("webhook", "webhook_completed")
+_MIME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")
+
+
+@dataclass(slots=True)
+class Body:
+    """What a create was sent."""
+
+    keys: dict[str, Any]
+    files: Mapping[str, list[FileStorage]] = field(default_factory=dict)
+    image: bytes | None = None
+    raw: bytes | None = None
+    """The JSON as it came."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Everything that tells this request from another, in pieces."""
+        if self.raw is not None:
+            yield from request_pieces(self.raw)
+            return
+        yield from request_pieces(orjson.dumps(self.keys, option=orjson.OPT_SORT_KEYS))
+        for name, files in sorted(self.files.items()):
+            for file in files:
+                file.stream.seek(0)
+                yield name.encode()
+                yield file.stream.read()
+        yield self.image or b""
+
+
+def request_pieces(content: bytes) -> tuple[bytes, ...]:
+    """Path, query and content of the request under way, which tell it from another."""
+    return request.path.encode(), request.query_string, content
+
+
+def read_json() -> tuple[dict[str, Any], bytes]:
+    """The JSON object of the body, whatever content type a client gave it.
+
+    Raises:
+        InvalidInput: The body is no JSON object.
+    """
+    raw = request.get_data(cache=False)
+    if not raw:
+        raise InvalidInput("The body is empty; send a JSON object.", "body", "required")
+    try:
+        keys = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"The body is not JSON: {error}.", "body", "json") from error
+    if not isinstance(keys, dict):
+        raise InvalidInput("The body must be a JSON object.", "body")
+    return keys, raw
+
+
+def read_body(max_files: int) -> Body:
+    """The body of a create in whatever form it came.
+
+    Args:
+        max_files: Most parts of a multipart body.
+
+    Raises:
+        InvalidInput: It cannot be read, or its type is none that is taken here.
+    """
+    kind = request.mimetype
+    if kind == "multipart/form-data":
+        return _multipart(max_files)
+    if kind.startswith("image/"):
+        if kind not in IMAGE_TYPES:
+            raise InvalidInput(
+                f"An image body must be one of {', '.join(IMAGE_TYPES)}, not {kind}.", "Content-Type", "enum"
+            )
+        image = request.get_data(cache=False)
+        if not image or request.content_length not in (None, len(image)):
+            raise InvalidInput("The image in the body is empty or was cut off.", "body", "required")
+        return Body({}, image=image)
+    keys, raw = read_json()
+    return Body(keys, raw=raw)
+
+
+def check_keys(keys: Mapping[str, Any], also: frozenset[str] = frozenset()) -> None:
+    """Refuses top-level keys that mean nothing here, and those of the contract that cannot be kept yet.
+
+    Args:
+        keys: The parsed body.
+        also: Further keys that this kind of job has.
+
+    Raises:
+        InvalidInput: Names the first such key.
+    """
+    if keys.keys() <= _PLAIN:
+        return
+    for name, value in keys.items():
+        if name in _WEBHOOKS and value not in (None, ""):
+            raise InvalidInput(
+                f"{name} is not supported yet: leave it out and wait with Prefer: wait.",
+                name,
+                "unsupported",
+            )
+        if name == "stream" and value not in (None, False):
+            raise InvalidInput("stream is not supported yet: leave it out and read the job.", name, "unsupported")
+        if name not in _CONTRACT and name not in _SENT_ALONG and name not in also:
+            shown = str(name)[:64]
+            raise InvalidInput(
+                f"{shown} is not a key of this request; a model's inputs go into input.",
+                shown,
+                "additional_property_not_allowed",
+            )
+
+
+def whole_input(body: Body, signature: Signature) -> Any:
+    """The input with files and image put in as what the signature wants there.
+
+    Raises:
+        InvalidInput: A part is no input of the model, is given twice, or cannot come as a file.
+    """
+    if body.image is not None:
+        return _from_image(body.image, signature)
+    value = body.keys.get("input")
+    if not body.files:
+        return value
+    if value is not None and not isinstance(value, dict):
+        raise InvalidInput("input must be an object.", "input")
+    whole = dict(value or {})
+    for name, files in body.files.items():
+        shown = name[:64]
+        if name in whole:
+            raise InvalidInput(f"{shown} came twice, in input and as a file.", f"input.{shown}", "duplicate")
+        spec = signature.input(name)
+        if spec is None:
+            raise InvalidInput(
+                f"The model has no input {shown!r}; it takes {', '.join(spec.name for spec in signature.inputs)}.",
+                f"input.{shown}",
+                "additional_property_not_allowed",
+            )
+        values = [_from_file(file, spec.kind, f"input.{name}") for file in files]
+        whole[name] = values[0] if len(values) == 1 else values
+    return whole
+
+
+def _multipart(max_files: int) -> Body:
+    limit = request.max_content_length
+    request.max_form_memory_size = limit
+    request.max_form_parts = max_files
+    form, files = request.form, request.files
+    if not form and not files:
+        raise InvalidInput("The multipart body has no parts, or was cut off.", "body", "required")
+    keys: dict[str, Any] = {}
+    for name, values in form.lists():
+        if len(values) > 1:
+            raise InvalidInput(f"{name[:64]} came more than once.", name[:64], "duplicate")
+        keys[name] = values[0]
+    if "input" in keys:
+        try:
+            keys["input"] = orjson.loads(keys["input"])
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(f"The field input is not JSON: {error}.", "input", "json") from error
+    if keys.get("stream") in ("false", "0"):
+        keys["stream"] = False
+    return Body(keys, files=dict(files.lists()))
+
+
+def _from_image(image: bytes, signature: Signature) -> dict[str, Any]:
+    if len(signature.inputs) != 1 or signature.inputs[0].kind is not TensorKind.IMAGE:
+        names = ", ".join(spec.name for spec in signature.inputs)
+        raise InvalidInput(f"Only a model of one image takes an image as body; this one takes {names}.", "body")
+    value: dict[str, Any] = {signature.inputs[0].name: _data_url(image, request.mimetype)}
+    for name in request.args:
+        if name not in OPTION_NAMES:
+            raise InvalidInput(
+                f"{name[:64]} is not an option; the query may have {', '.join(sorted(OPTION_NAMES))}.",
+                name[:64],
+                "additional_property_not_allowed",
+            )
+        text = request.args[name]
+        value[name] = text if name == "priority" else _number(text, name)
+    return value
+
+
+def _from_file(file: FileStorage, kind: TensorKind, field_name: str) -> str:
+    data = file.stream.read()
+    if kind is TensorKind.IMAGE:
+        return _data_url(data, file.mimetype)
+    if kind is TensorKind.TEXT:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidInput("The file must be a text in UTF-8.", field_name) from None
+    raise InvalidInput("This input takes numbers; put them into input as JSON instead of a file.", field_name)
+
+
+def _data_url(data: bytes, kind: str) -> str:
+    kind = kind if _MIME.fullmatch(kind) else "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _number(text: str, name: str) -> int | float:
+    try:
+        return int(text) if name == "top_k" else float(text)
+    except ValueError:
+        raise InvalidInput(f"{name} must be a number.", f"input.{name}") from None

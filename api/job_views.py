@@ -1,0 +1,114 @@
+"""What all routes on jobs share: find one of the caller's, show, list, cancel and delete it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from flask import Response, request
+
+from api.auth import WRITE_SCOPES, caller, require
+from api.headers import JobHeaders, read_wait_query
+from api.pages import check_query, choice_query, limit_query, moment_query, page_object
+from api.schemas import job_object, job_path
+from api.services import services
+from shared.errors import NotFound
+from shared.jobs.job import Job, JobKind, JobStatus
+from shared.jobs.queue import NewJob
+
+_FILTERS = ("cursor", "limit", "model", "version", "status", "created_after", "created_before", "source")
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON reply."""
+    return Response(orjson.dumps(value), status, headers, content_type="application/json")
+
+
+def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tuple[Response, bool]:
+    """Makes a job and answers 201 with it; also says whether it was made by this call."""
+    found = services()
+    job, is_new = found.submission.create(new, headers, pieces)
+    base = found.urls.base
+    return json_response(job_object(job, base), 201, {"Location": base + job_path(job)}), is_new
+
+
+def show_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
+    """The caller's job, after its end if the query waits for that."""
+    found = services()
+    job = found.submission.read(job_id, caller().account, read_wait_query(found.settings))
+    if job is None or job.kind not in kinds:
+        raise _not_found(job_id)
+    return json_response(_whole(job))
+
+
+def list_jobs(kinds: Sequence[JobKind], also: Sequence[str] = ()) -> Response:
+    """A page of the caller's jobs, newest first."""
+    check_query((*_FILTERS, *also))
+    found = services()
+    status = choice_query("status", [status.value for status in JobStatus])
+    page = found.jobs.list(
+        caller().account,
+        kinds,
+        model=_text("model"),
+        version=_text("version"),
+        status=JobStatus(status) if status else None,
+        created_after=moment_query("created_after"),
+        created_before=moment_query("created_before"),
+        cursor=_text("cursor"),
+        limit=limit_query(),
+    )
+    base = found.urls.base
+    results = [job_object(job, base) for job in page.jobs]
+    return json_response(page_object(results, page.next_cursor, page.previous_cursor))
+
+
+def cancel_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
+    """Cancels the caller's job; one that has ended stays as it is."""
+    job = _own(job_id, kinds)
+    found = services()
+    if found.queue.cancel(job.id) == JobStatus.STARTING:
+        _drop_upload(job)
+    ended = found.jobs.get(job.id)
+    if ended is None:
+        raise _not_found(job_id)
+    return json_response(_whole(ended))
+
+
+def delete_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
+    """Deletes the caller's job and all it left, after canceling it if it has not ended."""
+    job = _own(job_id, kinds)
+    found = services()
+    if not found.queue.delete(job.id):
+        found.queue.cancel(job.id)
+        found.queue.delete(job.id)
+    _drop_upload(job)
+    return Response(status=204)
+
+
+def _own(job_id: str, kinds: Sequence[JobKind]) -> Job:
+    """The caller's job without its data, if the caller may change it."""
+    found = services()
+    job = found.submission.peek(job_id, caller().account)
+    if job is None or job.kind not in kinds:
+        raise _not_found(job_id)
+    require(WRITE_SCOPES[job.kind])
+    return job
+
+
+def _whole(job: Job) -> dict[str, Any]:
+    found = services()
+    place = found.jobs.place(job) if job.status is JobStatus.STARTING else None
+    return job_object(job, found.urls.base, place)
+
+
+def _drop_upload(job: Job) -> None:
+    upload = job.details.get("upload")
+    if upload:
+        services().uploads.drop(upload)
+
+
+def _not_found(job_id: str) -> NotFound:
+    return NotFound(f"There is no job {job_id[:64]} of this account; it may have been deleted.")
+
+
+def _text(name: str) -> str | None:
+    return request.args.get(name) or None

@@ -1,0 +1,45 @@
+"""Whether the process lives, whether it can serve, and the figures of the service."""
+
+from flask import Blueprint, Response
+
+from api.auth import needs, public
+from api.job_views import json_response
+from api.services import services
+from shared.errors import ServiceError
+from shared.metrics import CONTENT_TYPE
+from shared.readiness import redis_problem
+
+routes = Blueprint("health", __name__)
+
+
+@routes.get("/livez")
+@public
+def live() -> Response:
+    """Answers as long as the process does; depends on nothing."""
+    return json_response({"status": "live"})
+
+
+@routes.get("/readyz")
+@public
+def ready() -> Response:
+    """What the process depends on, each by itself; 503 unless all of it answers."""
+    problems = {"redis": redis_problem(services().redis), "artifacts": _artifacts_problem()}
+    is_ready = not any(problems.values())
+    states = {name: {"ready": not problem, "detail": problem} for name, problem in problems.items()}
+    answer = {"status": "ready" if is_ready else "not ready", "dependencies": states}
+    return json_response(answer, 200 if is_ready else 503)
+
+
+@routes.get("/metrics")
+@needs("metrics:read")
+def metrics() -> Response:
+    """The figures in Prometheus' text form."""
+    return Response(services().metrics.text(), content_type=CONTENT_TYPE)
+
+
+def _artifacts_problem() -> str | None:
+    try:
+        services().artifacts.exists("models")
+    except ServiceError as error:
+        return error.detail
+    return None

@@ -1,0 +1,107 @@
+"""Predictions: make, read, list, cancel and delete them."""
+
+import orjson
+from flask import Blueprint, Response
+
+from api.auth import ANY_SCOPE, caller, needs
+from api.bodies import Body, check_keys, read_body, whole_input
+from api.headers import JobHeaders, read_job_headers
+from api.job_views import cancel_job, create_job, delete_job, list_jobs, show_job
+from api.services import services
+from api.versions import UnknownVersion, admissible, named_version, production
+from shared.errors import InvalidInput
+from shared.jobs.bells import pool_of
+from shared.jobs.job import JobKind, new_job_id
+from shared.jobs.queue import NewJob
+from shared.models.version import ModelVersion
+from shared.tensors import check_input
+
+routes = Blueprint("predictions", __name__)
+
+_SPARE_PARTS = 16  # fields beside the files of one row each
+
+
+@routes.post("/v1/predictions")
+@needs("predictions:write")
+def create_prediction() -> Response:
+    """Makes a prediction with the version that the body names."""
+    headers, body = _read()
+    if body.image is not None:
+        raise InvalidInput(
+            "An image as body goes to /v1/models/OWNER/NAME/predictions; this path takes JSON or multipart.",
+            "Content-Type",
+        )
+    check_keys(body.keys)
+    return _create(named_version(body.keys.get("version")), body, headers)
+
+
+@routes.post("/v1/models/<owner>/<name>/predictions")
+@needs("predictions:write")
+def create_model_prediction(owner: str, name: str) -> Response:
+    """Makes a prediction with the version of a model that is in production, or the one of its versions in the body."""
+    headers, body = _read()
+    check_keys(body.keys)
+    reference = body.keys.get("version")
+    if reference is None:
+        return _create(production(owner, name), body, headers)
+    version = named_version(reference)
+    if version.model != f"{owner}/{name}":
+        raise UnknownVersion
+    return _create(version, body, headers)
+
+
+@routes.get("/v1/predictions")
+@needs("read")
+def list_predictions() -> Response:
+    """The caller's predictions, newest first."""
+    return list_jobs([JobKind.PREDICTION])
+
+
+@routes.get("/v1/predictions/<job_id>")
+@needs("read")
+def get_prediction(job_id: str) -> Response:
+    """A job of any kind: the replies to the creation of trainings of other servers point here."""
+    return show_job(job_id, tuple(JobKind))
+
+
+@routes.post("/v1/predictions/<job_id>/cancel")
+@needs(ANY_SCOPE)
+def cancel_prediction(job_id: str) -> Response:
+    """Cancels a job of any kind."""
+    return cancel_job(job_id, tuple(JobKind))
+
+
+@routes.delete("/v1/predictions/<job_id>")
+@needs("predictions:write")
+def delete_prediction(job_id: str) -> Response:
+    """Deletes a prediction."""
+    return delete_job(job_id, [JobKind.PREDICTION])
+
+
+def _read() -> tuple[JobHeaders, Body]:
+    settings = services().settings
+    return read_job_headers(settings), read_body(settings.inference.max_job_rows + _SPARE_PARTS)
+
+
+def _create(version: ModelVersion, body: Body, headers: JobHeaders) -> Response:
+    admissible(version)
+    if body.image is None and not body.files and "input" not in body.keys:
+        raise InvalidInput("input is required.", "input", "required")
+    settings = services().settings
+    value = whole_input(body, version.signature)
+    checked = check_input(version.signature, value, settings=settings)
+    key = caller()
+    new = NewJob(
+        id=new_job_id(),
+        kind=JobKind.PREDICTION,
+        account=key.account,
+        key_id=key.id,
+        queue=version.id,
+        pool=pool_of(JobKind.PREDICTION, settings.worker.pool),
+        input=orjson.dumps(value),
+        priority=checked.priority,
+        rows=checked.rows,
+        model=version.model,
+        version=version.id,
+    )
+    return create_job(new, headers, body)[0]

@@ -1,0 +1,61 @@
+"""Turns a received upload into the job that reads it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from flask import Response
+
+from api.headers import JobHeaders
+from api.job_views import create_job
+from api.services import services
+from api.uploads import Upload
+from shared.api_keys import ApiKey
+from shared.jobs.bells import pool_of
+from shared.jobs.job import JobKind, new_job_id
+from shared.jobs.queue import NewJob
+
+
+def create_upload_job(
+    kind: JobKind,
+    upload: Upload,
+    headers: JobHeaders,
+    key: ApiKey,
+    *,
+    details: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    model: str = "",
+) -> Response:
+    """Puts the file into the artifact store, makes the job and answers with it.
+
+    Args:
+        kind: An import or a data set.
+        upload: What was received.
+        headers: What the request's headers ask for.
+        key: Whose job it is.
+        details: What the worker has to know; the place of the file comes to it.
+        shown: What the job shows as its input.
+        model: The model that the job is about.
+    """
+    found = services()
+    job_id = new_job_id()
+    facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
+    path = found.uploads.keep(upload.path, job_id)
+    new = NewJob(
+        id=job_id,
+        kind=kind,
+        account=key.account,
+        key_id=key.id,
+        queue=kind,
+        pool=pool_of(kind, found.settings.worker.pool),
+        input=orjson.dumps({**shown, **facts}),
+        model=model,
+        details={**details, **facts, "upload": path},
+    )
+    is_wanted = False
+    try:
+        response, is_wanted = create_job(new, headers, upload.pieces())
+    finally:
+        if not is_wanted:
+            found.uploads.drop(path)
+    return response

@@ -1,0 +1,1 @@
+"""Measures the service beside the bare work it does; see README.md."""

@@ -1,0 +1,119 @@
+"""The commands that make up the service of one machine, and the environment they run in."""
+
+import json
+import re
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from cli.data_folder import DataFolder
+from cli.supervisor import Program
+from shared.settings import PREFIX, Settings, child_environment
+
+QUIET = {
+    # What TensorFlow says at every start is no news to the reader of a log.
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONUNBUFFERED": "1",
+}
+IO_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much of the service runs, and where it listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    inference_workers: int = 1
+    training_workers: int = 1
+
+
+def programs(settings: Settings, folder: DataFolder, shape: Shape, prefix: str = "") -> list[Program]:
+    """Everything but the Redis server; the settings name the one to use.
+
+    Args:
+        settings: The settings of every process.
+        folder: The data folder.
+        shape: How much of what.
+        prefix: What the names begin with by which other machines know the workers.
+    """
+    pool = settings.worker.pool
+    solo = ("-P", "solo")
+    one_child = ("-P", "prefork", "-c", "1", "--max-tasks-per-child", "1")
+    workers: list[tuple[str, str, tuple[str, ...]]] = [
+        *((f"inference-{number + 1}", f"predict.{pool}", solo) for number in range(shape.inference_workers)),
+        *((f"training-{number + 1}", f"train.{pool}", one_child) for number in range(shape.training_workers)),
+        ("preparing-1", f"prepare.{pool}", one_child),
+        ("io-1", "io", ("-P", "threads", "-c", str(IO_THREADS), "-B")),
+    ]
+    found = [_worker(settings, folder, name, prefix + name, queue, options) for name, queue, options in workers]
+    return [*found, _api(settings, folder, shape)]
+
+
+def host_prefix() -> str:
+    """What worker names begin with where machines may share a Redis server."""
+    host = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().partition(".")[0].lower()).strip("-")
+    return f"{host or 'host'}-"
+
+
+def _api(settings: Settings, folder: DataFolder, shape: Shape) -> Program:
+    threads = settings.http.threads
+    command = (
+        sys.executable, "-P", "-m", "granian", "--interface", "wsgi", "--factory", "api:create_app",
+        "--host", shape.host, "--port", str(shape.port), "--workers", "1", "--no-ws",
+        "--blocking-threads", str(threads), "--backpressure", str(2 * threads),
+        "--workers-kill-timeout", "4", "--log-level", "warning",
+    )  # fmt: skip
+    extra = {}
+    if not settings.http.public_url and not is_any_address(shape.host):
+        extra["HEADRACE_HTTP__PUBLIC_URL"] = address(shape)
+    return Program("api", command, _environment(settings, **extra), folder.run)
+
+
+def _worker(
+    settings: Settings, folder: DataFolder, name: str, known_as: str, queue: str, options: tuple[str, ...]
+) -> Program:
+    command = (
+        sys.executable, "-P", "-m", "celery", "-A", "workers", "worker", "-Q", queue, "-n", f"{known_as}@%h",
+        *options, "--without-mingle", "--without-gossip", "--without-heartbeat", "-l", settings.logs.level,
+    )  # fmt: skip
+    return Program(name, command, _environment(settings, HEADRACE_WORKER__NAME=known_as), folder.run)
+
+
+def is_any_address(host: str) -> bool:
+    """Whether a host stands for all addresses of the machine."""
+    return host in ("0.0.0.0", "::", "")
+
+
+def address(shape: Shape) -> str:
+    """Where this machine reaches the API."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(shape.host, shape.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{shape.port}"
+
+
+def _environment(settings: Settings, **extra: str) -> dict[str, str]:
+    """Every setting as the supervisor sees it, so that a child needs no ``.env`` file and cannot see another one."""
+    variables = {name: value for name, value in _variables(settings) if value is not None}
+    unset = {name for name, value in _variables(settings) if value is None}
+    inherited = child_environment(settings, **QUIET, **variables, **extra)
+    return {name: value for name, value in inherited.items() if name not in unset}
+
+
+def _variables(settings: Settings) -> Iterator[tuple[str, str | None]]:
+    for group, value in settings:
+        if isinstance(value, BaseModel) and group != "client":
+            for field, leaf in value:
+                yield f"{PREFIX}{group}__{field}".upper(), _text(leaf)
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, tuple | list | Mapping):
+        return json.dumps(value)
+    return str(value)

@@ -1,0 +1,69 @@
+"""``headrace up``: runs the whole service on this machine until it is told to stop."""
+
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from cli.programs import Shape
+from cli.service import Service
+from cli.terminal import as_json_option, data_dir_option, err, print_facts, print_json, say, this_command
+from shared.settings import load_settings
+
+_PORT = click.IntRange(0, 65_535)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=_PORT, default=8000, show_default=True, help="Port to listen on; 0 for a free one.")
+@click.option("--inference-workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--training-workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@data_dir_option
+@as_json_option
+def up(
+    host: str, port: int, inference_workers: int, training_workers: int, data_dir: Path | None, as_json: bool
+) -> None:
+    """Run everything on this machine: Redis server, API and workers.
+
+    Sets HEADRACE_REDIS__URL? Then that server is used and none is started. Ctrl-C stops everything.
+
+    Example: headrace up --port 8080 --data-dir ./data
+    """
+    begun = time.monotonic()
+    settings = load_settings(**({"data_dir": data_dir} if data_dir else {}))
+    service = Service(settings, Shape(host, port, inference_workers, training_workers), say)
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            service.hurry()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    with service:
+        if service.wait_until_ready(stop.is_set):
+            _announce(service, time.monotonic() - begun, as_json)
+        stop.wait()
+        say("Stopping…")
+    say("Stopped.")
+
+
+def _announce(service: Service, seconds: float, as_json: bool) -> None:
+    folder = service.folder
+    if as_json:
+        print_json({"address": service.address, "api_key_file": str(folder.api_key), "data_dir": str(folder.root)})
+        return
+    print_facts(
+        {"address": service.address, "key": folder.api_key, "logs": folder.logs, "data": folder.root},
+    )
+    say(f"Ready after {seconds:.1f} s. In another terminal:")
+    command = f"{this_command()}"
+    where = f" --data-dir {folder.root}"
+    say(f"  {command} datasets push photos/ --name cats{where}")
+    say(f"  {command} train --dataset cats --destination me/cats{where}")
+    say(f"  {command} demo        shows all of it on handwritten digits")
+    err.print("Ctrl-C stops everything.")

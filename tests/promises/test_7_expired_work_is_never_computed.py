@@ -1,0 +1,26 @@
+from tests.promises.conftest import HOLD, PLAIN, Stack
+from tests.promises.test_1_no_job_is_ever_stuck import direct_job
+
+
+def test_a_job_that_expired_while_no_worker_lived_is_not_computed(stack: Stack) -> None:
+    late = direct_job(stack, [1, PLAIN], deadline_seconds=0.3)
+    stack.ended(late)
+    other = stack.post([2, PLAIN])
+    stack.start_worker()
+    assert stack.ended(other["id"])["output"] == [4]
+    assert "1 0 " not in (stack.signals / "computed").read_text()
+
+
+def test_a_job_that_expires_after_its_take_but_before_its_batch_is_not_computed(stack: Stack) -> None:
+    stack.start_worker()
+    stack.post([1, HOLD])
+    stack.signaled("holding-1")
+    # Taken ahead while the first batch computes; its deadline passes meanwhile.
+    stack.post([2, HOLD])
+    late = direct_job(stack, [3, PLAIN], deadline_seconds=1.0)
+    ended = stack.ended(late)
+    assert (ended["status"], ended["error_code"]) == ("canceled", "E1401")
+    stack.let_go()
+    last = stack.post([4, PLAIN], Prefer="wait")
+    assert last["output"] == [8]
+    assert "3 0 " not in (stack.signals / "computed").read_text()

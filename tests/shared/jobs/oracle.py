@@ -1,0 +1,238 @@
+"""Foretells the answer of every script, by the rules of docs/queue.md.
+
+Each method takes what the script of its name takes, the clock first, and returns what the script must answer.
+"""
+
+from typing import Any
+
+from tests.shared.jobs.ledger import CANCELED, Claim, Ledger, Record
+
+Answer = list[Any]
+
+
+class Oracle(Ledger):
+    """The queue as it ought to be."""
+
+    def submit(
+        self, now: int, id_: str, queue: str, pool: str, account: str, priority: str, rows: int, size: int, cost: int,
+        life: int, keep: int, retain: int, idem: str, digest: str, max_rows: int, max_bytes: int, account_rows: int,
+        account_bytes: int, waiter: str, input_: str, *fields: str,
+    ) -> Answer:  # fmt: skip
+        self.now = now
+        if idem in self.idem:
+            known, same = self.idem[idem]
+            return self._again(known, id_, pool, waiter) if same == digest else ["conflict", known, 0]
+        if id_ in self.records:
+            return self._again(id_, id_, pool, waiter)
+        waiting_rows, waiting_bytes = self.sums(self.waiting(queue))
+        if waiting_rows + rows > max_rows or waiting_bytes + size > max_bytes:
+            return ["full", "queue", waiting_rows]
+        open_rows, open_bytes = self.sums(r for r in self.opened() if r.account == account)
+        if open_rows + rows > account_rows or open_bytes + size > account_bytes:
+            return ["full", "account", open_rows]
+        named = dict(zip(fields[::2], fields[1::2], strict=True))
+        flow = f"{account}:{priority}"
+        score = max(self.clocks.get(queue, 0), self.finishes.get((queue, flow), 0)) + cost
+        record = Record(
+            id_, named["kind"], queue, pool, account, flow, rows, size, score, now, now + life,
+            named["deadline_by"] == "caller", idem, named["hook"] == "1", named["spill"], input_, keep, retain, self.made,
+        )  # fmt: skip
+        self.made += 1
+        self.records[id_] = record
+        self.enter(record)
+        if waiter:
+            record.waiters.add(waiter)
+        if idem:
+            self.idem[idem] = (id_, digest)
+        return ["new", id_, self.ring(pool, id_)]
+
+    def _again(self, known: str, id_: str, pool: str, waiter: str) -> Answer:
+        record = self.records.get(known)
+        if waiter and record and record.is_open:
+            record.waiters.add(waiter)
+        return ["dup", known, int(known == id_ and self.bells.get(pool) == id_)]
+
+    def take(
+        self, now: int, line: str, pool: str, claim: str, max_rows: int, max_bytes: int, lease: int, hard: int,
+        solo: int, token: str, scan: int,
+    ) -> Answer:  # fmt: skip
+        self.now = now
+        if claim in self.claims:
+            held = self.claims[claim]
+            ring = int(self.bells.get(pool) == claim)
+            return [ring, int(bool(self.waiting(line))), held.hard, now, [], *map(self._handed, held.jobs)]
+        if token and self.bells.get(pool) == token:
+            del self.bells[pool]
+        side, got, gone = line.endswith("!"), [], []
+        for r in self.waiting(line)[: scan if solo or not side else 0]:
+            rows, size = self.sums(got)
+            if r.deadline <= now:
+                gone.append(r)
+            elif got and (side or rows + r.rows > max_rows or size + r.bytes > max_bytes):
+                break
+            else:
+                got.append(r)
+        for r in gone:
+            self.finish(r, self.late(r))
+        for r in got:
+            r.status, r.claim, r.attempt, r.started = "processing", claim, r.attempt + 1, now
+        self.left(line, pool)
+        if got:
+            self.claims[claim] = Claim({r.id: r.attempt for r in got}, now + hard, now + min(lease, hard), side)
+            if not side:
+                self.clocks[line] = max(self.clocks.get(line, 0), got[-1].score)
+        left = bool(self.waiting(line))
+        if left:
+            self.turns[pool][line] = self.turn(pool)
+        ring = self.ring(pool, claim) if self.turns[pool] else 0
+        return [ring, int(left), now + hard, now, [r.id for r in gone], *(self._handed(r.id) for r in got)]
+
+    def _handed(self, id_: str) -> Answer:
+        r = self.records[id_]
+        return [id_, r.attempt, r.rows, r.deadline, r.input, r.spill]
+
+    def settle(self, now: int, claim: str, batch_rows: int, decode_ms: int, compute_ms: int, *items: Any) -> Answer:
+        self.now = now
+        answers, mine = [], []
+        for id_, attempt, status, value, code, _ in zip(*(items[i::6] for i in range(6)), strict=True):
+            r = self.records.get(id_)
+            if r is None or r.claim != claim or r.attempt != attempt:
+                answers.append("lost")
+            elif not r.is_open:
+                answers.append("same")
+            else:
+                succeeded = status == "succeeded"
+                self.finish(r, (status, None if succeeded else value, None if succeeded else code), claim)
+                r.output = value if succeeded else None
+                self.totals[f"queue_ms:{r.kind}"] += max(0, r.started - r.created)
+                self.totals[f"run_ms:{r.kind}"] += max(0, now - r.started)
+                mine.append(r)
+                answers.append("ok")
+        if mine:
+            self.free(claim, [r.id for r in mine])
+            if batch_rows:
+                size = next((str(2**i) for i in range(8) if batch_rows <= 2**i), "inf")
+                self.totals.update(batches=1, batch_rows=batch_rows, decode_ms=decode_ms, compute_ms=compute_ms)
+                self.totals["batch_rows_le:" + size] += 1
+                rows, busy = self.paces.get(mine[-1].queue, (0.0, 0.0))
+                done = rows * 0.9 + sum(r.rows for r in mine)
+                self.paces[mine[-1].queue] = (done, busy * 0.9 + decode_ms + compute_ms)
+        return answers
+
+    def renew(self, now: int, claim: str, lease: int) -> Answer:
+        self.now = now
+        held = self.claims.get(claim)
+        if held is None or now >= held.hard:
+            return []
+        held.lease = min(now + lease, held.hard)
+        return list(held.jobs)
+
+    def progress(
+        self, now: int, claim: str, id_: str, attempt: int, reset: int, log_bytes: int, facts: str, log: str
+    ) -> int:
+        self.now = now
+        r = self.records.get(id_)
+        if r is None or r.status != "processing" or r.claim != claim or r.attempt != attempt:
+            return 0
+        if reset:
+            r.alone = r.lone_losses = r.kills = 0
+        if facts:
+            r.progress = facts
+            r.events.append(("progress", facts))
+        if log:
+            logs = (r.logs or "") + log
+            tail = logs[-log_bytes:]
+            r.logs = logs if len(logs) <= log_bytes else tail[tail.find("\n") + 1 :]
+            r.events.append(("log", log))
+        return 1
+
+    def release(self, now: int, claim: str, max_releases: int) -> Answer:
+        self.now = now
+        held = self.claims.pop(claim, None)
+        if held is None:
+            return [0, ""]
+        for r in map(self.records.__getitem__, held.jobs):
+            r.releases += 1
+            r.suspect = r.suspect or r.releases >= max_releases
+            self.enter(r)
+        pool = self.records[next(iter(held.jobs))].pool
+        return [self.ring(pool, claim), pool, *held.jobs]
+
+    def reclaim(self, now: int, limit: int, max_alone: int, token: str) -> Answer:
+        self.now = now
+        rings, up, back, lapsed = [], [], [], []
+        for claim, held in sorted(self.claims.items(), key=lambda item: (item[1].lease, item[0])):
+            if held.lease > now or len(up) + len(back) >= limit or len(lapsed) >= limit:
+                break
+            del self.claims[claim]
+            lapsed.append(claim)
+            for r in map(self.records.__getitem__, held.jobs):
+                r.alone += held.alone
+                r.lone_losses += len(held.jobs) == 1 and not held.shared
+                if r.alone >= max_alone:
+                    self.finish(r, ("failed", f"E1301: {r.alone} workers died while they ran this job alone", "E1301"))
+                    up.append(r.id)
+                else:
+                    r.suspect = True
+                    self.enter(r)
+                    back.append(r.id)
+                    if self.ring(r.pool, token):
+                        rings.append(r.pool)
+        return [rings, up, back, lapsed]
+
+    def cancel(self, now: int, id_: str) -> str:
+        self.now = now
+        r = self.records.get(id_)
+        before = r.status if r else ""
+        if r and r.is_open:
+            self.stop(r, CANCELED)
+        return before
+
+    def expire(self, now: int, limit: int) -> Answer:
+        self.now = now
+        due = [r for r in self.opened() if r.deadline <= now][:limit]
+        for r in due:
+            self.stop(r, self.late(r))
+        return [r.id for r in due]
+
+    def drop(self, now: int, line: str, limit: int, error: str, code: str) -> int:
+        self.now = now
+        jobs = self.waiting(line)[:limit]
+        for r in jobs:
+            self.finish(r, ("failed", error, code))
+        if jobs:
+            self.left(line, jobs[0].pool)
+        return len(jobs)
+
+    def delete(self, now: int, id_: str) -> int:
+        self.now = now
+        r = self.records.get(id_)
+        if r is None or r.is_open:
+            return 0
+        del self.records[id_], self.retired[r.listing]
+        self.outbox.discard(f"{id_}|completed")
+        if r.spill:
+            self.spilled[r.spill] = 0
+        return 1
+
+    def forget(self, now: int, limit: int) -> int:
+        self.now = now
+        due = sorted((moment, entry) for entry, moment in self.retired.items() if moment <= now)[:limit]
+        for _, entry in due:
+            del self.retired[entry]
+        return len(due)
+
+    def look(self, now: int, pool: str, token: str) -> Answer:
+        self.now = now
+        lines = sorted(self.turns[pool], key=lambda line: (self.turns[pool][line], line))[:16]
+        if not lines and self.bells.get(pool) == token:
+            del self.bells[pool]
+        return lines
+
+    def sweep(self, now: int, pool: str, is_silent: int, period: int, token: str) -> int:
+        self.now = now
+        last = self.nudges.get(pool, 0)
+        if not self.turns[pool] or (pool in self.bells and (not is_silent or last <= now < last + period)):
+            return 0
+        self.nudges[pool], self.bells[pool] = now, token
+        return 1

@@ -1,0 +1,1 @@
+"""Computes predictions: input becomes arrays, arrays of many jobs become batches, batches become answers."""
