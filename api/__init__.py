@@ -8,6 +8,7 @@ from api.errors import register_errors
 from api.routes import BLUEPRINTS
 from api.services import open_services, start_threads
 from api.uploads import UploadRequest, remove_stale
+from shared.logs import configure_logs
 from shared.settings import Settings, load_settings
 
 
@@ -18,7 +19,9 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
         settings: The process's settings; read from the environment unless given.
         sweeps: Whether this process takes part in the sweeps.
     """
-    settings = settings or load_settings()
+    if settings is None:
+        settings = load_settings()
+        configure_logs(settings)
     app = Flask(__name__, static_folder=None)
     app.request_class = UploadRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.http.max_body_bytes

@@ -17,7 +17,7 @@ import orjson
 from flask import request
 from werkzeug.datastructures import FileStorage
 
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, TooLarge
 from shared.models.signature import OPTION_NAMES, Signature, TensorKind
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
@@ -71,7 +71,7 @@ def read_json() -> tuple[dict[str, Any], bytes]:
     Raises:
         InvalidInput: The body is no JSON object.
     """
-    raw = request.get_data(cache=False)
+    raw = _whole()
     if not raw:
         raise InvalidInput("The body is empty; send a JSON object.", "body", "required")
     try:
@@ -100,7 +100,7 @@ def read_body(max_files: int) -> Body:
             raise InvalidInput(
                 f"An image body must be one of {', '.join(IMAGE_TYPES)}, not {kind}.", "Content-Type", "enum"
             )
-        image = request.get_data(cache=False)
+        image = _whole()
         if not image or request.content_length not in (None, len(image)):
             raise InvalidInput("The image in the body is empty or was cut off.", "body", "required")
         return Body({}, image=image)
@@ -166,6 +166,19 @@ def whole_input(body: Body, signature: Signature) -> Any:
         values = [_from_file(file, spec.kind, f"input.{name}") for file in files]
         whole[name] = values[0] if len(values) == 1 else values
     return whole
+
+
+def _whole() -> bytes:
+    """The body in one piece.
+
+    Raises:
+        TooLarge: A body without a length was longer than it may be; Werkzeug would cut it off and say nothing.
+    """
+    data = request.get_data(cache=False)
+    limit = request.max_content_length
+    if request.content_length is None and limit is not None and len(data) >= limit:
+        raise TooLarge(f"The body is larger than {limit} bytes, which is the server's limit.")
+    return data
 
 
 def _multipart(max_files: int) -> Body:

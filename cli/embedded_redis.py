@@ -24,6 +24,8 @@ START_SECONDS = 60.0
 """A large append-only file takes a while to load."""
 PROOF_SECONDS = 10.0
 """How long a left-over server may take to answer before it is ended."""
+END_SECONDS = 5.0
+"""How long it may take to end before it is killed."""
 
 
 class EmbeddedRedis:
@@ -101,7 +103,7 @@ class EmbeddedRedis:
                 f"A Redis server that Headrace cannot prove its own writes to {self._folder.redis}; end it first."
             )
         if record is not None and is_alive(record):
-            end_all([record], grace_seconds=5)
+            end_all([record], END_SECONDS)
         return None
 
     def _ask(self, url: str) -> int | None:

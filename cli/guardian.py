@@ -1,4 +1,4 @@
-"""Ends the processes of a run whose supervisor was killed before it could; started as ``python -m cli.guardian FILE``.
+"""Ends the processes of a run whose supervisor was killed before it could; started as ``python -m cli.guardian FILE SECONDS``.
 
 It waits for the end of its standard input, which the kernel brings about however the supervisor dies. After an orderly
 stop the run file is empty and nothing is left to do.
@@ -17,7 +17,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     run_file = RunFile(Path(sys.argv[1]))
     sys.stdin.buffer.read()
-    run_file.end_left_overs()
+    run_file.end_left_overs(grace_seconds=float(sys.argv[2]))
     server = run_file.find(SERVER)
     if server is not None:
         end_all([server], grace_seconds=3)

@@ -87,10 +87,10 @@ class Supervisor:
     _stopping: bool = False
     _bounded_at: float = 0.0
 
-    def guard(self, run_file_path: Path) -> None:
-        """Starts the guardian; call it before the first program."""
+    def guard(self, run_file_path: Path, grace_seconds: float = 5.0) -> None:
+        """Starts the guardian, which gives processes that long to stop; call it before the first program."""
         self._guardian = subprocess.Popen(
-            (sys.executable, "-P", "-m", "cli.guardian", str(run_file_path)),
+            (sys.executable, "-P", "-m", "cli.guardian", str(run_file_path), str(grace_seconds)),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ def configure_logs(settings: Settings) -> None:
     form: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
         if settings.logs.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=False)
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     )
     tail: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if settings.logs.format == "json":

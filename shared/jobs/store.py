@@ -248,5 +248,5 @@ def _parse(cursor: str | None) -> tuple[bool, tuple[int, str] | None]:
         if text[0] not in "on" or not job_id:
             raise ValueError(text)
         return text[0] == "n", (int(moment), job_id)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, IndexError, binascii.Error) as error:
         raise InvalidInput("The cursor is not one of this list; start without it.", "cursor", "format") from error

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from shared.connections import Redis, open_keyspace, translated
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, InvalidInput, NotFound
 from shared.heartbeats import Heartbeats
 from shared.jobs.bells import Bells
 from shared.models.locks import locked
 from shared.models.registry import ModelRegistry
+from shared.models.version import is_name
 from shared.settings import Settings
 
 ASK_AGAIN_SECONDS = 15.0
@@ -75,7 +76,10 @@ class Promotions:
         Raises:
             NotFound: The model has no such version.
             Conflict: The version failed to load too often and was not reset.
+            InvalidInput: No name for an alias.
         """
+        if not is_name(alias):
+            raise InvalidInput(f"{alias!r} is not a name for an alias.", "alias", "pattern")
         found = self._registry.version(version)
         if found.model != f"{owner}/{name}":
             raise NotFound(f"{owner}/{name} has no version {version}; it belongs to {found.model}.")

@@ -14,7 +14,7 @@ from cli.processes import SERVER, RunFile, moment_of
 from cli.supervisor import Supervisor
 from cli.terminal import Failure
 from shared.connections import Redis, open_redis
-from shared.settings import Settings
+from shared.settings import RedisSettings, Settings
 
 
 class Run:
@@ -23,7 +23,7 @@ class Run:
     def __init__(self, root: Path) -> None:
         self.folder = DataFolder(root)
         self.folder.make()
-        self.settings = Settings(data_dir=root)
+        self.settings = Settings(data_dir=root, redis=RedisSettings(prefix="headrace", socket_timeout_seconds=0.5))
         self.run_file = RunFile(self.folder.run_file)
         self.supervisor = Supervisor(self.run_file, LogFiles(self.folder.logs), print)
         self.embedded = EmbeddedRedis(self.folder, self.settings)
@@ -137,6 +137,7 @@ def test_a_left_over_server_that_does_not_answer_is_replaced(
     first.abandon()
     os.kill(pid, signal.SIGSTOP)
     monkeypatch.setattr("cli.embedded_redis.PROOF_SECONDS", 0.2)
+    monkeypatch.setattr("cli.embedded_redis.END_SECONDS", 0.2)
     second = run_over(tmp_path)
     assert second.start() == url
     assert second.supervisor.pid(SERVER) != pid

@@ -131,7 +131,7 @@ def run_supervisor(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
         from cli.supervisor import Program, Supervisor
         folder = Path(sys.argv[1])
         supervisor = Supervisor(RunFile(folder / "processes.json"), LogFiles(folder / "logs"), print)
-        supervisor.guard(folder / "processes.json")
+        supervisor.guard(folder / "processes.json", grace_seconds=0.3)
         supervisor.start(Program("stubborn", eval(sys.argv[2]), dict(os.environ), folder))
         supervisor.start(Program("parent", eval(sys.argv[3]), dict(os.environ), folder))
         print("started", flush=True)

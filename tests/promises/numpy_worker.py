@@ -61,6 +61,8 @@ def _cache() -> ModelCache:
     process = current_process()
 
     def load(version: ModelVersion, folder: Path, settings: Settings) -> Engine:
+        if (SIGNALS / f"broken-{version.id}").exists():
+            raise ValueError("the file is broken")
         (SIGNALS / f"loaded-{version.id}-{os.getpid()}").touch()
         return Engine(version)
 

@@ -5,6 +5,7 @@ the process is confined, and TensorFlow is imported only where the file is to be
 """
 
 import json
+import math
 import os
 import sys
 import zipfile
@@ -76,7 +77,7 @@ def _load(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {name: values[0].astype(str) if values.dtype == object else values[0] for name, values in row.items()}
     np.savez(folder / SAMPLE, **arrays)
     image = next((spec for spec in signature.inputs if spec.kind == "image"), None)
-    ranges = {} if image is None else {"expected_range": [0, 255]}
+    ranges: dict[str, list[float]] = {} if image is None else {"expected_range": [0, 255]}
     if image is not None and normalisation:
         ends = [value for end in (0.0, 255.0) for value in normalisation.applied(end)]
         ranges["network_range"] = [min(ends), max(ends)]
@@ -89,14 +90,14 @@ def _load(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answer(trial: Any, labels: list[str] | None) -> Any:
-    """The answer to the first sample, in the form of a prediction's output; too long a list is left out."""
+    """The answer to the first sample, in the form of a prediction's output; ``None`` where it is too long or no number."""
     first = [output[0] for output in trial.answers]
+    if sum(values.size for values in first) > 1000 or not all(math.isfinite(v) for x in first for v in x.flat):
+        return None
     if labels is not None:
         order = sorted(range(len(labels)), key=lambda place: -float(first[0][place]))
         scores = [{"label": labels[place], "score": float(first[0][place])} for place in order]
         return {**scores[0], "scores": scores}
-    if sum(values.size for values in first) > 1000:
-        return None
     names = [spec.name for spec in trial.signature.outputs]
     return first[0].tolist() if len(first) == 1 else dict(zip(names, (v.tolist() for v in first), strict=True))
 

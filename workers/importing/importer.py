@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.artifacts import ArtifactStore
-from shared.errors import ImportRefused, NotFound
+from shared.errors import Conflict, ImportRefused, InvalidInput, NotFound
 from shared.models.promotions import Promotions
 from shared.models.registry import ModelRegistry
 from shared.models.signature import OPTION_NAMES, Signature, TensorKind
@@ -169,8 +169,13 @@ def _promoted(
             return {"alias": alias, "state": "flipped"}
     except NotFound:
         pass
-    reason = f"import {run.job.id}"
-    state = promotions.request(version.owner, version.name, alias, version.id, run.job.account, reason)
+    try:
+        state: str = promotions.request(
+            version.owner, version.name, alias, version.id, run.job.account, f"import {run.job.id}"
+        )
+    except (Conflict, InvalidInput) as error:  # the version is there all the same
+        run.log(error.detail)
+        state = "refused"
     return {"alias": alias, "state": state}
 
 

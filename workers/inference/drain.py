@@ -134,6 +134,7 @@ class Drain:
         Raises:
             ModelLoadError: It cannot be loaded, has failed too often, or no longer exists.
         """
+        self._registry.forget()  # what was looked up a moment ago may be from before a deletion or a reset
         try:
             self._registry.version(version)
         except NotFound as error:

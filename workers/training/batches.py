@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from shared.datasets.dataset import Dataset
 from workers.examples import Examples
-from workers.training.recipes.image_classifier import Network
+from workers.training.setup import Setup
 
 Batch = tuple[NDArray[Any], NDArray[np.int32]]
 Indices = NDArray[np.int64]
@@ -27,25 +26,31 @@ def epoch_order(seed: int, epoch: int, examples: int) -> Indices:
 
 
 class Feeder:
-    """Reads batches in threads of its own, a few ahead; to be closed.
+    """Reads batches in threads of its own, a few ahead, while its block lasts.
 
     Images of one shape go to the network as they are. Others are resized here, one by one and by the model's own
     layer, so that they can share a batch.
 
     Args:
-        dataset: The set.
-        network: Whose resizing it is.
+        setup: The data and the network.
     """
 
-    def __init__(self, dataset: Dataset, network: Network) -> None:
-        self.is_ragged = dataset.image_shape is None
+    def __init__(self, setup: Setup) -> None:
+        resizing, channels = setup.network.resizing, setup.dataset.channels
+        self._is_ragged = setup.is_ragged
         self._resize: Callable[[Any], Any] = tf.function(
-            lambda image: network.resizing(image[tf.newaxis])[0],
-            input_signature=[tf.TensorSpec((None, None, dataset.channels), tf.uint8)],
+            lambda image: resizing(image[tf.newaxis])[0],
+            input_signature=[tf.TensorSpec((None, None, channels), tf.uint8)],
         )
-        threads = min(4, os.cpu_count() or 1) if dataset.is_encoded else 1
+        threads = min(4, os.cpu_count() or 1) if setup.dataset.is_encoded else 1
         self._ahead = threads + 1
         self._pool = ThreadPoolExecutor(threads, "batches")
+
+    def __enter__(self) -> "Feeder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def __call__(self, examples: Examples, order: Indices, size: int) -> Iterator[Batch]:
         """Batches of examples in the given order; the last one may be smaller."""
@@ -62,12 +67,8 @@ class Feeder:
             for future in waiting:
                 future.cancel()
 
-    def close(self) -> None:
-        """Ends the threads."""
-        self._pool.shutdown(cancel_futures=True)
-
     def _batch(self, examples: Examples, indices: Indices) -> Batch:
-        if self.is_ragged:
+        if self._is_ragged:
             images = np.stack([self._resize(examples.image(int(index))).numpy() for index in indices])
         else:
             images = examples.stacked(indices)

@@ -9,6 +9,9 @@ from workers.run import Run
 from workers.training.checkpoints import TrainingState
 
 
+_SHOWN = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
 class Progress:
     """Progress events and log lines of one training.
 
@@ -72,7 +75,9 @@ class Progress:
 
     def _send(self, facts: dict[str, Any], state: TrainingState) -> None:
         shown: dict[str, Any] = {"epoch": f"{facts['epoch']}/{self._epochs}"}
-        shown |= {name: f"{facts[name]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in facts}
+        shown |= {
+            name: f"{facts[name]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in facts
+        }
         self._run.log(bar_line(state.steps, facts["steps"], state.seconds, "step", shown))
         self._run.report(**{name: value for name, value in facts.items() if _is_sendable(value)})
 

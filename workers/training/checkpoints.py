@@ -79,7 +79,8 @@ class Checkpoints:
         """
         name = f"{state.steps:012d}-{state.epoch:06d}"
         local = scratch / "arrays.npz"
-        np.savez(local, **arrays)
+        members: Any = arrays  # the names are ours and none is an option of savez
+        np.savez(local, **members)
         with local.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self._store.put(local, f"{self.folder}/{name}/arrays.npz")

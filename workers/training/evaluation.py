@@ -52,4 +52,6 @@ def classification_figures(
 
 
 def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    shares: NDArray[np.float64] = np.zeros(len(part))
+    np.divide(part, whole, out=shares, where=whole > 0)
+    return shares

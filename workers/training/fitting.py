@@ -6,7 +6,6 @@ there. Every step asks whether the job is still ours.
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from shared.errors import JobReleased, TrainingError
-from shared.models.recipes import ImageClassifierParameters
-from workers.examples import Examples
-from workers.run import Run
 from workers.training.batches import Feeder, epoch_order
 from workers.training.callbacks import Progress
 from workers.training.checkpoints import Arrays, Checkpoints, TrainingState
-from workers.training.recipes.image_classifier import Network, optimizer
+from workers.training.recipes.image_classifier import optimizer
+from workers.training.setup import Setup
 
 _EVALUATED_PIXELS = 1 << 22
 _MOST_EVALUATED = 256
@@ -32,13 +29,9 @@ class Fit:
     """One attempt at a training.
 
     Args:
-        run: The job.
-        parameters: What it was told.
-        network: The network, with its first weights.
-        examples: The splits.
+        setup: What it works with; the network has its first weights.
         feeder: Brings the batches.
         state: How far earlier attempts came.
-        arrays: The variables that they left; empty at the first attempt.
         checkpoints: Where to keep how far this one comes.
         checkpoint_seconds: Least time between two checkpoints within an epoch.
         scratch: A folder of this machine.
@@ -46,32 +39,32 @@ class Fit:
 
     def __init__(
         self,
-        run: Run,
-        parameters: ImageClassifierParameters,
-        network: Network,
-        examples: Mapping[str, Examples],
+        setup: Setup,
         feeder: Feeder,
         state: TrainingState,
-        arrays: Arrays,
         checkpoints: Checkpoints,
         checkpoint_seconds: float,
         scratch: Path,
     ) -> None:
-        self._run, self._parameters, self._examples, self._feed = run, parameters, examples, feeder
-        self._model = network.core if feeder.is_ragged else network.model
-        self._side = network.side
-        self._optimizer = optimizer(parameters)
+        self._setup, self._feed, self.state = setup, feeder, state
+        self._run, self._parameters, self._examples = setup.run, setup.parameters, setup.examples
+        self._model = setup.network.core if setup.is_ragged else setup.network.model
+        self._optimizer = optimizer(setup.parameters)
         self._optimizer.build(self._model.trainable_variables)
         self._checkpoints, self._checkpoint_seconds, self._scratch = checkpoints, checkpoint_seconds, scratch
-        self.state = state
         self._best: list[NDArray[Any]] = []
-        if arrays:
-            self._restore(arrays)
-        self._steps_per_epoch = math.ceil(len(examples["train"]) / parameters.batch_size)
-        self._progress = Progress(run, parameters.epochs, self._steps_per_epoch)
+        steps_per_epoch = math.ceil(len(self._examples["train"]) / self._parameters.batch_size)
+        self._progress = Progress(self._run, self._parameters.epochs, steps_per_epoch)
         self._pending: list[tuple[Any, Any, int]] = []
         self._clock = self._saved = time.monotonic()
         self._step, self._score = self._compiled()
+
+    def restore(self, arrays: Arrays) -> None:
+        """Gives every variable the value that a checkpoint holds."""
+        for kind, variables in self._variables().items():
+            for index, variable in enumerate(variables):
+                variable.assign(arrays[f"{kind}/{index:04d}"])
+        self._best = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
 
     def fit(self) -> None:
         """Trains to the end, or until the job is taken away.
@@ -93,7 +86,8 @@ class Fit:
     def evaluate(self, split: str) -> tuple[float, NDArray[np.int64]]:
         """Mean loss on a split, and the index of the label that is answered for each of its examples."""
         examples = self._examples[split]
-        size = min(_MOST_EVALUATED, max(1, _EVALUATED_PIXELS // (self._side[0] * self._side[1])))
+        height, width = self._setup.network.side
+        size = min(_MOST_EVALUATED, max(1, _EVALUATED_PIXELS // (height * width)))
         loss_sum = 0.0
         answers: list[NDArray[np.int64]] = []
         for images, labels in self._feed(examples, np.arange(len(examples)), size):
@@ -175,12 +169,6 @@ class Fit:
         self._saved = time.monotonic()
         self._run.checkpointed()
 
-    def _restore(self, arrays: Arrays) -> None:
-        for kind, variables in self._variables().items():
-            for index, variable in enumerate(variables):
-                variable.assign(arrays[f"{kind}/{index:04d}"])
-        self._best = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
-
     def _variables(self) -> dict[str, list[Any]]:
         # A model's variables include the random state of its dropout, its weights do not.
         return {"model": self._model.variables, "optimizer": self._optimizer.variables}
@@ -194,8 +182,7 @@ class Fit:
     def _compiled(self) -> tuple[Any, Any]:
         model, update = self._model, self._optimizer
         mean_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=False)
-        shape = (None, *self._input_shape())
-        signature = [tf.TensorSpec(shape, tf.float32 if self._feed.is_ragged else tf.uint8), tf.TensorSpec((None,), tf.int32)]
+        signature = [self._images(), tf.TensorSpec((None,), tf.int32)]
 
         @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
         def step(images: Any, labels: Any) -> Any:
@@ -214,7 +201,7 @@ class Fit:
 
         return step, score
 
-    def _input_shape(self) -> tuple[int, ...]:
-        if self._feed.is_ragged:
-            return tuple(self._model.inputs[0].shape[1:])
-        return self._examples["train"].stacked(np.arange(1)).shape[1:]
+    def _images(self) -> Any:
+        if self._setup.is_ragged:
+            return tf.TensorSpec(self._model.inputs[0].shape, tf.float32)
+        return tf.TensorSpec((None, *(self._setup.dataset.image_shape or ())), tf.uint8)

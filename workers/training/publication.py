@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from shared.datasets.dataset import Dataset
-from shared.jobs.job import Job
-from shared.models.recipes import IMAGE_CLASSIFIER, ImageClassifierParameters
+from shared.models.recipes import IMAGE_CLASSIFIER
 from shared.models.registry import ModelRegistry
 from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.models.version import MODEL_FILE, WARMUP_FILE, ModelVersion, iso
-from workers.examples import Pixels
-from workers.training.recipes.image_classifier import Network
+from workers.training.setup import Setup
 
 _SCORES_IN_SAMPLE = 10
 
@@ -21,11 +19,7 @@ _SCORES_IN_SAMPLE = 10
 def publish(
     registry: ModelRegistry,
     destination: tuple[str, str],
-    job: Job,
-    parameters: ImageClassifierParameters,
-    dataset: Dataset,
-    network: Network,
-    sample: Pixels,
+    setup: Setup,
     metrics: Mapping[str, Any],
     history: Mapping[str, Any],
     scratch: Path,
@@ -35,15 +29,13 @@ def publish(
     Args:
         registry: Where to.
         destination: Owner and name of the model, which exists.
-        job: The training.
-        parameters: What it was told.
-        dataset: What it has learnt from.
-        network: The trained network.
-        sample: An image of its test examples, for the warm-up of those that serve it.
-        metrics: Its figures.
+        setup: The training, with its network trained.
+        metrics: Its figures; ``split`` among them names the images that they are of.
         history: Its figures of every epoch.
         scratch: A folder of this machine.
     """
+    job, parameters, dataset, network = setup.run.job, setup.parameters, setup.dataset, setup.network
+    sample = setup.examples[metrics["split"]].image(0)
     model, warmup = scratch / "model.keras", scratch / "sample.npz"
     network.model.save(model)
     np.savez(warmup, image=sample)

@@ -1,0 +1,119 @@
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api import create_app
+from shared.api_keys import ApiKeys
+from shared.models.version import ModelVersion
+from shared.settings import QueueSettings, RedisSettings, Settings
+
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_a_full_queue_is_429_with_a_small_whole_retry_after(
+    redis: Any, settings: Settings, api_key: str, version: ModelVersion
+) -> None:
+    small = settings.model_copy(update={"queue": QueueSettings(max_rows=2)})
+    app = create_app(small, sweeps=False)
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {api_key}"
+    body = {"version": version.id, "input": {"image": PIXEL}}
+    assert [client.post("/v1/predictions", json=body).status_code for _ in range(3)] == [201, 201, 429]
+    reply = client.post("/v1/predictions", json=body)
+    assert reply.content_type == "application/problem+json"
+    assert 1 <= int(reply.headers["Retry-After"]) <= 60
+    app.extensions["headrace"].waiting.stop()
+
+
+@pytest.fixture
+def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A server of the test's own, which it may stop."""
+    server = type(request.getfixturevalue("redis_server"))(tmp_path, "--appendonly", "no")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def own_settings(own_server: Any, tmp_path: Path) -> Settings:
+    return Settings(redis=RedisSettings(url=own_server.url), data_dir=tmp_path / "data")
+
+
+def _prompt_503(client: FlaskClient) -> None:
+    begun = time.monotonic()
+    reply = client.get("/v1/jobs")
+    assert time.monotonic() - begun < 2
+    assert reply.status_code == 503
+    assert reply.content_type == "application/problem+json"
+    assert int(reply.headers["Retry-After"]) >= 1
+
+
+def test_redis_away_is_503_within_two_seconds_and_the_process_recovers_by_itself(
+    own_server: Any, own_settings: Settings, eventually: Callable[..., Any]
+) -> None:
+    app = create_app(own_settings, sweeps=False)
+    services = app.extensions["headrace"]
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {services.keys.create('ada', 'test', ['admin'])[0]}"
+    assert client.get("/v1/jobs").status_code == 200
+    own_server.kill()
+    _prompt_503(client)
+    services.keys.forget()
+    _prompt_503(client)
+    assert client.get("/livez").status_code == 200
+    ready = client.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.json is not None
+    assert ready.json["dependencies"]["redis"]["ready"] is False
+    assert ready.json["dependencies"]["artifacts"]["ready"] is True
+    own_server.start()
+    key = services.keys.create("ada", "test", ["admin"])[0]
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+    assert client.get("/v1/jobs").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    services.waiting.stop()
+
+
+def test_a_redis_that_hangs_is_503_within_two_seconds(own_server: Any, own_settings: Settings) -> None:
+    app = create_app(own_settings, sweeps=False)
+    services = app.extensions["headrace"]
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {services.keys.create('ada', 'test', ['admin'])[0]}"
+    assert client.get("/v1/jobs").status_code == 200
+    own_server.process.send_signal(19)
+    try:
+        _prompt_503(client)
+        services.keys.forget()
+        _prompt_503(client)
+    finally:
+        own_server.process.send_signal(18)
+    assert client.get("/v1/jobs").status_code == 200
+    services.waiting.stop()
+
+
+def test_a_process_starts_while_redis_is_away(own_server: Any, own_settings: Settings) -> None:
+    own_server.kill()
+    app = create_app(own_settings, sweeps=False)
+    client = app.test_client()
+    assert client.get("/livez").status_code == 200
+    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer hr_" + "x" * 43
+    _prompt_503(client)
+    own_server.start()
+    assert client.get("/v1/jobs").status_code == 401
+    app.extensions["headrace"].waiting.stop()
+
+
+def test_a_waiter_whose_subscription_broke_still_hears_of_the_end(
+    own_server: Any, own_settings: Settings, tmp_path: Path
+) -> None:
+    app = create_app(own_settings, sweeps=False)
+    services = app.extensions["headrace"]
+    text, _ = ApiKeys(services.redis, own_settings).create("ada", "test", ["admin"])
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {text}"
+    services.redis.client_kill_filter(_type="pubsub")
+    assert client.get("/v1/jobs").status_code == 200
+    services.waiting.stop()
