@@ -46,7 +46,7 @@ def job_object(job: Job, base: str, place: Place | None = None) -> dict[str, Any
         "error": job.error,
         "status": job.status,
         "logs": job.logs,
-        "metrics": job.metrics,
+        "metrics": _metrics(job),
         "created_at": moment(job.created_at),
         "started_at": moment(job.started_at),
         "completed_at": moment(job.completed_at),
@@ -68,3 +68,15 @@ def job_object(job: Job, base: str, place: Place | None = None) -> dict[str, Any
     if job.kind is JobKind.TRAINING:
         answer["destination"] = job.details.get("destination")
     return answer
+
+
+def _metrics(job: Job) -> dict[str, Any]:
+    """What the worker measured, and what follows from the record's own times."""
+    found = dict(job.metrics)
+    if job.started_at is not None:
+        found["queue_time"] = round(job.started_at - job.created_at, 6)
+    if job.completed_at is not None:
+        found["total_time"] = round(job.completed_at - job.created_at, 6)
+    if job.attempt:
+        found["attempt"] = job.attempt
+    return found

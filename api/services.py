@@ -56,6 +56,8 @@ def open_services(settings: Settings) -> Services:
     )
     settings = settings.model_copy(update={"redis": prompt})
     redis = open_redis(settings)
+    # Every thread may hold a connection, and so do the subscription and the sweeps; the client's own bound is 100.
+    redis.connection_pool.max_connections = settings.http.threads + 16
     artifacts = open_artifacts(settings)
     queue = JobQueue(redis, settings, artifacts)
     jobs = JobStore(redis, settings, artifacts)

@@ -106,13 +106,31 @@ def service(folder: Path) -> Iterator[tuple[psutil.Process, int, str]]:
             push += ["--labels", ",".join(work.LABELS), "--alias", "production", "--data-dir", str(data)]
             subprocess.run(push, check=True, stdout=subprocess.DEVNULL, timeout=180)
             port = int(address.read_text().strip().rpartition(":")[2].strip("/"))
-            yield psutil.Process(server.pid), port, (data / "api-key").read_text().strip()
+            key = (data / "api-key").read_text().strip()
+            wait_for_production(port, key)
+            yield psutil.Process(server.pid), port, key
         finally:
             server.terminate()
 
 
+def wait_for_production(port: int, key: str) -> None:
+    """Returns once the worker holds the model and the alias has moved."""
+    path = f"http://127.0.0.1:{port}/v1/models/{MODEL}/aliases/production"
+    request = urllib.request.Request(path, headers={"Authorization": f"Bearer {key}"})
+    until = time.monotonic() + 60
+    while True:
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            if json.load(reply)["version"]:
+                return
+        if time.monotonic() > until:
+            raise SystemExit("the model did not reach production within a minute")
+        time.sleep(0.1)
+
+
 def measure(folder: Path, seconds: float) -> dict[str, Any]:
     """All figures of one run."""
+    # In a process of its own: the bare run sets TensorFlow's threads, which must come first.
+    subprocess.run([sys.executable, "-m", "benchmarks.work", str(folder)], check=True, stderr=subprocess.DEVNULL)
     bare = ("-m", "benchmarks.bare", str(folder), "--seconds", str(seconds))
     results: dict[str, Any] = {"bare": python(*bare)}
     with empty_flask(folder) as (process, port):

@@ -34,7 +34,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    work.make(options.folder)
     import keras
     import tensorflow as tf
 

@@ -6,6 +6,7 @@ mixed up with another request's is seen.
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,7 @@ def expected(folder: Path) -> list[int]:
     """The class of each picture by plain Keras."""
     classes: list[int] = json.loads((folder / "expected.json").read_text())
     return classes
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

@@ -100,7 +100,7 @@ def _environment(settings: Settings, **extra: str) -> dict[str, str]:
     """Every setting as the supervisor sees it, so that a child needs no ``.env`` file and cannot see another one."""
     variables = {name: value for name, value in _variables(settings) if value is not None}
     unset = {name for name, value in _variables(settings) if value is None}
-    inherited = child_environment(settings, **QUIET, **variables, **extra)
+    inherited = child_environment(settings, **{**QUIET, **variables, **extra})
     return {name: value for name, value in inherited.items() if name not in unset}
 
 

@@ -109,7 +109,6 @@ class JobQueue:
         redis: The server.
         settings: The process's settings.
         artifacts: Where inputs go that are too large for Redis.
-        clock_ms: The clock passed to scripts; 0 for the server's own. Only tests pass another.
     """
 
     def __init__(self, redis: Redis, settings: Settings, artifacts: ArtifactStore | None = None) -> None:
@@ -144,6 +143,7 @@ class JobQueue:
             "deadline_by", "default" if new.deadline_seconds is None else "caller", "spill", spill,
             "details", json.dumps(new.details) if new.details else "", "source", new.source,
             "traceparent", new.traceparent, "webhook", new.webhook, "webhook_events", ",".join(new.webhook_events),
+            "upload", new.details.get("upload", ""),  # goes with the end of the job, however it ends
             "hook", int(bool(new.webhook) and "completed" in new.webhook_events),
         ]  # fmt: skip
         state, known, rest = self._scripts.call(

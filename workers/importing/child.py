@@ -74,7 +74,7 @@ def _load(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     trial.check_batches(request["batch_sizes"])
     signature = trial.with_proven_padding()
     row = one_row(trial.rows, 0)
-    arrays = {name: values[0].astype(str) if values.dtype == object else values[0] for name, values in row.items()}
+    arrays = {name: np.array(values[0], str if values.dtype == object else None) for name, values in row.items()}
     np.savez(folder / SAMPLE, **arrays)
     image = next((spec for spec in signature.inputs if spec.kind == "image"), None)
     ranges: dict[str, list[float]] = {} if image is None else {"expected_range": [0, 255]}
@@ -90,7 +90,7 @@ def _load(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answer(trial: Any, labels: list[str] | None) -> Any:
-    """The answer to the first sample, in the form of a prediction's output; ``None`` where it is too long or no number."""
+    """The answer to the first sample in the form of a prediction's output; ``None`` where it is long or no number."""
     first = [output[0] for output in trial.answers]
     if sum(values.size for values in first) > 1000 or not all(math.isfinite(v) for x in first for v in x.flat):
         return None

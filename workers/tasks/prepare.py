@@ -16,7 +16,7 @@ def prepare(self: JobTask, pool: str, shard: str, token: str) -> None:
     process = current_process()
 
     def import_engine(run: Run) -> Mapping[str, Any]:
-        from workers.importing import import_version
+        from workers.importing.importer import import_version
 
         return import_version(run, process.settings, process.artifacts, process.registry, process.promotions)
 

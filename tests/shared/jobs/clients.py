@@ -36,7 +36,7 @@ class Clients:
         id_ = stage.name("j")
         if stage.oracle.records and dice.random() < 0.06:
             id_, key = dice.choice(list(stage.oracle.records)), ""
-        spill = f"inputs/{id_}" if dice.random() < 0.1 else ""
+        spill = f"inputs/{id_}" if dice.random() < 0.2 else ""
         fields = (
             "kind", "training" if queue == "training" else "prediction",
             "deadline_by", dice.choice(("caller", "default")),

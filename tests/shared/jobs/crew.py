@@ -31,7 +31,7 @@ class Worker:
         if len(self.claims) > 1 or (not self._careless and any(map(self._is_suspect, self.claims))):
             return
         lines = stage.call("look", self.pool, token)
-        if self.claims and not self._careless:
+        if self.claims and not self._careless and stage.random.random() < 0.9:
             lines = [line for line in lines if not line.endswith("!")]
         if lines and not stage.chance(0.05):
             self.take(lines[0] if stage.random.random() < 0.8 else stage.random.choice(lines), token)
@@ -105,7 +105,7 @@ class Worker:
         """Reports on one job, perhaps with a checkpoint."""
         for claim, held in self.claims.items():
             id_, attempt = self._stage.random.choice(list(held.items()))
-            self._report(claim, id_, attempt)
+            self._report(claim, id_, attempt + self._stage.random.choice((0, 0, 0, 0, 1)))
             return
 
     def release(self, max_releases: int) -> None:
@@ -127,7 +127,10 @@ class Worker:
         if not self.old:
             return
         claim, held = stage.random.choice(self.old)
+        records = stage.oracle.records
         said = [(id_, attempt + stage.random.choice((0, 0, 0, 1, -1))) for id_, attempt in held.items()]
+        if stage.random.random() < 0.3:
+            said = [(id_, records[id_].attempt if id_ in records else attempt) for id_, attempt in said]
         luck = stage.random.random()
         if luck < 0.6:
             self._settle(claim, stage.random.sample(said, stage.random.randint(1, len(said))))
@@ -146,7 +149,7 @@ class Worker:
     def _report(self, claim: str, id_: str, attempt: int) -> None:
         dice = self._stage.random
         facts = dice.choice(("", f'{{"step": {dice.randint(0, 9)}}}'))
-        log = dice.choice(("", f"line {dice.randint(0, 9)}\n", "two\nlines\n"))
+        log = dice.choice(("", f"line {dice.randint(0, 9)}\n", "two lines\nthat are longer\n"))
         self._stage.call("progress", claim, id_, attempt, int(dice.random() < 0.4), 30, facts, log)
 
     def _is_suspect(self, claim: str) -> bool:

@@ -48,7 +48,6 @@ GENERAL: dict[str, PlantedBug] = {
         ("renew", "if now >= hard then return {} end", ""),
         ("renew", "math.min(now + ARGV[3], hard)", "now + ARGV[3]"),
     ],
-    "renew_revives_a_claim": [("renew", "'XX', ", "")],
     "release_at_a_new_score": [
         ("release", "    enter(j)\n", "    j.score = j.score + 1000\n    call('HSET', key('job', j.id), 'score', j.score)\n    enter(j)\n")
     ],

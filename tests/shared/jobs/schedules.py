@@ -1,6 +1,6 @@
 """Seeded schedules of faults over the scripts, with an oracle beside them.
 
-A schedule is some sixty moves of clients, workers, sweepers, the clock and the server, drawn by its seed; then the
+A schedule is ninety moves of clients, workers, sweepers, the clock and the server, drawn by its seed; then the
 faults stop and everything must end by itself. ``python -m tests.shared.jobs.schedules SEED`` plays one alone.
 """
 
@@ -19,12 +19,12 @@ from tests.shared.jobs.stage import CHANNELS, KEEP, MAX_ALONE, PERIOD, POOLS, RE
 from tests.shared.jobs.wire import TAG, PlantedBug, Wire, text
 
 MOVES = {
-    "submit": 22, "drain": 22, "work": 14, "late": 6, "renew": 4, "progress": 4, "die": 2, "release": 3, "cancel": 5,
-    "delete": 1, "drop": 0.4, "expire": 2, "reclaim": 6, "sweep": 4, "deliver": 1, "age": 0.7, "clock": 9, "compare": 1,
+    "submit": 22, "drain": 24, "work": 9, "late": 6, "renew": 2, "progress": 5, "die": 1.5, "release": 2, "cancel": 4,
+    "delete": 2, "drop": 0.4, "expire": 2, "reclaim": 6, "sweep": 4, "deliver": 1, "age": 0.7, "clock": 9, "compare": 1,
     "snapshot": 0.5, "rollback": 0.5,
 }  # fmt: skip
 OF_CLIENTS = ("submit", "cancel", "delete")
-OF_WORKERS = ("drain", "work", "late", "renew", "progress", "die", "release")
+OF_BUSY_WORKERS = ("work", "renew", "progress", "die")
 
 
 class Schedule:
@@ -44,13 +44,16 @@ class Schedule:
         self._max_releases = stage.random.choice((2, 3, 5))
         self._kept: tuple[Any, ...] | None = None
 
-    def play(self, moves: int = 60) -> None:
+    def play(self, moves: int = 90) -> None:
         """Plays the faults, then the quiet end."""
         dice = self.stage.random
         for move in dice.choices(list(MOVES), list(MOVES.values()), k=moves):
+            busy = [worker for worker in self._workers if worker.claims] or self._workers
             if move == "release":
-                dice.choice(self._workers).release(self._max_releases)
-            elif move in OF_WORKERS:
+                dice.choice(busy).release(self._max_releases)
+            elif move in OF_BUSY_WORKERS:
+                getattr(dice.choice(busy), move)()
+            elif move in ("drain", "late"):
                 getattr(dice.choice(self._workers), move)()
             else:
                 getattr(self._clients if move in OF_CLIENTS else self, move)()
@@ -172,6 +175,9 @@ class Schedule:
                 stage.fail("pace of", queue, pace, "and not", rows, busy)
         if set(text(wire.do("ZRANGE", f"{TAG}:outbox", 0, -1))) != oracle.outbox:
             stage.fail("the outbox is not", oracle.outbox)
+        spilled = dict(text(wire.do("ZRANGE", f"{TAG}:spilled", 0, -1, "WITHSCORES")))
+        if spilled != oracle.spilled:
+            stage.fail("large inputs to delete:", spilled, "and not", oracle.spilled)
 
     def _clean(self, at: int) -> None:
         """A sweep deletes the large inputs that are due."""

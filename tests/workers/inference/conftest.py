@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,11 +108,9 @@ def version_of() -> Callable[..., ModelVersion]:
 
 
 @pytest.fixture(scope="session")
-def cnn(tmp_path_factory: pytest.TempPathFactory, classifier_signature: Signature, version_of: Any) -> Any:
-    """The CIFAR-10 network of the tutorials with seeded weights, saved and loaded as a worker does."""
+def cnn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The CIFAR-10 network of the tutorials with seeded weights, saved."""
     import keras
-
-    from workers.inference.predictor import load
 
     keras.utils.set_random_seed(10)
     layers = keras.layers
@@ -129,7 +128,15 @@ def cnn(tmp_path_factory: pytest.TempPathFactory, classifier_signature: Signatur
             layers.Dense(10, activation="softmax", kernel_initializer=keras.initializers.RandomNormal(0, 3)),
         ]
     )
-    return load(version_of(classifier_signature, labels=LABELS), _saved(model, tmp_path_factory), Settings())
+    return _saved(model, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def cnn(cnn_folder: Path, classifier_signature: Signature, version_of: Any) -> Any:
+    """That network, loaded as a worker does."""
+    from workers.inference.predictor import load
+
+    return load(version_of(classifier_signature, labels=LABELS), cnn_folder, Settings())
 
 
 @pytest.fixture(scope="session")
@@ -155,5 +162,8 @@ def text_models(tmp_path_factory: pytest.TempPathFactory, text_signature: Signat
 
 def _saved(model: Any, folders: pytest.TempPathFactory) -> Path:
     folder = folders.mktemp("version")
-    model.save(folder / "model.keras")
+    with warnings.catch_warnings():
+        # Keras converts its variables in a way that NumPy has deprecated.
+        warnings.filterwarnings("ignore", "__array__", DeprecationWarning)
+        model.save(folder / "model.keras")
     return folder

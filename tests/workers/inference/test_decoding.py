@@ -175,7 +175,10 @@ def test_a_bomb_is_refused_from_its_header_alone(signature_of) -> None:
     png = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     value = {"image": base64.b64encode(png).decode()}
     for shape in ((8, 8, 3), (None, None, 3)):
-        assert code_of(lambda shape=shape: decode(signature_of(image=("image", "uint8", shape)), value, SETTINGS)) == "E1002"
+        assert (
+            code_of(lambda shape=shape: decode(signature_of(image=("image", "uint8", shape)), value, SETTINGS))
+            == "E1002"
+        )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
@@ -244,7 +247,9 @@ def test_images_beyond_a_jobs_share_wait_for_their_call(signature_of, data_url) 
     small, large = (data_url(np.full((side, side, 3), side, np.uint8)) for side in (20, 40))
     jobs = [decode(signature, {"image": value}, settings) for value in (small, large, [small] * 6)]
     assert [[callable(row) for row in job.rows] for job in jobs] == [[False], [True], [False] * 6]
-    assert [callable(row) for row in decode(signature, {"image": [small] * 16}, settings).rows] == [False] * 10 + [True] * 6
+    assert [callable(row) for row in decode(signature, {"image": [small] * 16}, settings).rows] == [False] * 10 + [
+        True
+    ] * 6
     assert arrays(jobs[1])[0]["image"].shape == (40, 40, 3)
     noise = data_url(np.random.default_rng(4).integers(0, 256, (40, 40, 3), dtype=np.uint8))
     late = decode(signature, {"image": [large, noise[: len(noise) // 8 * 4 + 2]]}, settings)
