@@ -77,10 +77,15 @@ class UploadRequest(Request):
     upload_folder: Path | None = None
     upload_max_bytes = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.upload_files: list[UploadFile] = []
+
     def _get_file_stream(self, *args: Any, **kwargs: Any) -> IO[bytes]:
         if self.upload_folder is None:
             return super()._get_file_stream(*args, **kwargs)
-        return cast(IO[bytes], UploadFile(self.upload_folder, self.upload_max_bytes))
+        self.upload_files.append(UploadFile(self.upload_folder, self.upload_max_bytes))
+        return cast(IO[bytes], self.upload_files[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ def received(settings: Settings, max_bytes: int, known: tuple[str, ...]) -> Iter
     try:
         yield _checked(incoming, known)
     finally:
-        for file in incoming.files.values() if "files" in incoming.__dict__ else ():
+        for file in incoming.upload_files:
             file.close()
 
 

@@ -61,6 +61,7 @@ class EmbeddedRedis:
             left_over = self._prove(run_file.find(SERVER))
             if left_over is not None:
                 supervisor.adopt(program, left_over)
+                supervisor.say(f"Took over the Redis server that an earlier run has left (process {left_over.pid}).")
                 return self._folder.redis_url.read_text()
         url = self._configure()
         supervisor.start(program)

@@ -1,4 +1,4 @@
-"""Ends the processes of a run whose supervisor was killed before it could; started as ``python -m cli.guardian FILE SECONDS``.
+"""Ends the processes of a run whose supervisor was killed before it could: ``python -m cli.guardian FILE SECONDS``.
 
 It waits for the end of its standard input, which the kernel brings about however the supervisor dies. After an orderly
 stop the run file is empty and nothing is left to do.

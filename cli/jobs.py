@@ -53,10 +53,10 @@ def list_jobs(
         print_json(found)
         return
     rows = [
-        (job["id"], job.get("kind"), job["status"], job.get("model"), local_time(job["created_at"]), job.get("error"))
+        (job["id"], job.get("kind"), job["status"], _subject(job), local_time(job["created_at"]), job.get("error"))
         for job in found
     ]
-    print_table(("id", "kind", "status", "model", "created", "error"), rows, "There are no such jobs.")
+    print_table(("id", "kind", "status", "about", "created", "error"), rows, "There are no such jobs.")
 
 
 @jobs.command()
@@ -140,6 +140,12 @@ def show_job(job: Job, as_json: bool) -> None:
 def local_time(text: str | None) -> str:
     """A moment of the API in this machine's time, without fractions."""
     return "" if not text else datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _subject(job: Job) -> Any:
+    """What the job makes, or else the model that it uses."""
+    details = job.get("details") or {}
+    return details.get("destination") or job.get("model") or details.get("name")
 
 
 def _short(value: Any) -> str:

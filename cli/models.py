@@ -1,5 +1,6 @@
 """``headrace models``: brings versions in, moves the names that point at them, and takes them away."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +174,10 @@ def rollback(name: str, alias: str, data_dir: Path | None, as_json: bool) -> Non
 
 @models.command()
 @click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask before a whole model is deleted.")
 @_options
-def delete(name: str, data_dir: Path | None, as_json: bool) -> None:
-    """Delete one version (owner/name:version), or a model that has none left.
+def delete(name: str, yes: bool, data_dir: Path | None, as_json: bool) -> None:
+    """Delete one version (owner/name:version), or a model with all its versions.
 
     Example: headrace models delete me/cats:3f2a90b1c4d5
     """
@@ -184,6 +186,11 @@ def delete(name: str, data_dir: Path | None, as_json: bool) -> None:
     path = f"/v1/models/{model}"
     if version:
         path += f"/versions/{full_version(client, model, version)}"
+    elif not yes:
+        client.get(path)
+        if not sys.stdin.isatty():
+            raise Failure(f"This would delete every version of {model}; say so with --yes.")
+        click.confirm(f"Delete {model} with every version of it?", abort=True, err=True)
     client.delete(path)
     if as_json:
         print_json({"deleted": name})

@@ -87,15 +87,19 @@ class Service:
         Raises:
             Failure: They do not in time.
         """
-        expected = {self._prefix + program.name for program in self._programs() if program.name != "api"}
+        workers = [program.name for program in self._programs() if program.name != "api"]
+        supervisor = self._supervisor
+        assert supervisor is not None, "wait inside of the context"
         heartbeats = Heartbeats(open_redis(self.settings), self.settings)
 
         def missing() -> list[str]:
             try:
-                living = {worker.name for worker in heartbeats.living()}
+                pids = {worker.name: worker.pid for worker in heartbeats.living()}
             except ServiceError:
                 return ["redis"]
-            return sorted(expected - living) + ([] if self._answers() else ["api"])
+            # By its process: the sign of life of an earlier run's worker may still stand.
+            late = [name for name in workers if pids.get(self._prefix + name) != supervisor.pid(name)]
+            return [*late, *([] if self._answers() else ["api"])]
 
         if not wait_until(lambda: is_stopped() or not missing(), READY_SECONDS, step=0.1):
             raise Failure(

@@ -101,9 +101,9 @@ class Metrics:
                 for pool in pools:
                     pipe.zrange(self._names.in_shard("ready", pool, shard=shard), 0, _LINES - 1)
                 members: list[list[bytes]] = pipe.execute() if pools else []
-            lines = [
-                (pool.decode(), line.decode()) for pool, found in zip(pools, members, strict=True) for line in found
-            ][:_LINES]
+            lines = [(pool, line.decode()) for pool, waiting in zip(pools, members, strict=True) for line in waiting][
+                :_LINES
+            ]
             with self._redis.pipeline(transaction=False) as pipe:
                 for _, line in lines:
                     pipe.hmget(self._names.in_shard("load", line, shard=shard), "rows", "bytes")

@@ -131,9 +131,7 @@ def test_too_many_rows_are_413(client: FlaskClient, version: ModelVersion, setti
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_too_many_bytes_are_413_while_they_are_read(
-    client: FlaskClient, version: ModelVersion, chunked: bool
-) -> None:
+def test_too_many_bytes_are_413_while_they_are_read(client: FlaskClient, version: ModelVersion, chunked: bool) -> None:
     client.application.config["MAX_CONTENT_LENGTH"] = 1000
     body = b'{"input": "' + b"a" * 5000 + b'"}'
     read = 0

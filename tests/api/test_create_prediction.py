@@ -154,7 +154,9 @@ def test_a_replayed_key_answers_the_end_or_starting_but_nothing_between(
     assert third is not None and third["status"] == "canceled"
 
 
-def test_a_replayed_key_of_a_deleted_job_is_404(client: FlaskClient, body: Body, count_jobs: Callable[..., int]) -> None:
+def test_a_replayed_key_of_a_deleted_job_is_404(
+    client: FlaskClient, body: Body, count_jobs: Callable[..., int]
+) -> None:
     headers = {"Idempotency-Key": "once"}
     job = client.post("/v1/predictions", json=body, headers=headers).json
     assert job is not None
@@ -163,7 +165,9 @@ def test_a_replayed_key_of_a_deleted_job_is_404(client: FlaskClient, body: Body,
     assert count_jobs() == 0
 
 
-def test_a_multipart_body_is_recognised_although_its_boundary_changes(client: FlaskClient, version: ModelVersion) -> None:
+def test_a_multipart_body_is_recognised_although_its_boundary_changes(
+    client: FlaskClient, version: ModelVersion
+) -> None:
     def post(data: bytes) -> Any:
         import io
 
@@ -196,9 +200,7 @@ def test_the_account_of_a_key_is_part_of_an_idempotency_key(
     assert mine is not None and theirs is not None and mine["id"] != theirs["id"]
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("90", 90), ("5m", 300), ("1h30m45s", 5445), ("7.5", 7.5)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("90", 90), ("5m", 300), ("1h30m45s", 5445), ("7.5", 7.5)])
 def test_cancel_after_sets_the_deadline(client: FlaskClient, body: Body, text: str, seconds: float) -> None:
     from datetime import datetime
 

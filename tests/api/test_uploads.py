@@ -113,8 +113,10 @@ def test_a_file_above_its_limit_is_413(client: FlaskClient, declared: bool, arti
     services = client.application.extensions["headrace"]
     small = services.settings.model_copy(update={"datasets": DatasetsSettings(max_upload_bytes=100_000)})
     object.__setattr__(services, "settings", small)
-    size = 5_000_000 if declared else 100_001
-    assert _push(client, "/v1/datasets", b"x" * size, name="a").status_code == 413
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = head + b"x" * (5_000_000 if declared else 100_001) + b"\r\n--b--\r\n"
+    reply = client.post("/v1/datasets", data=body, content_type="multipart/form-data; boundary=b")
+    assert reply.status_code == 413
     assert _push(client, "/v1/datasets", b"x" * 100_000, name="a").status_code == 201
     assert len(artifacts.names("uploads")) == 1
 
@@ -131,9 +133,7 @@ def test_a_repeated_upload_with_one_key_makes_one_job_and_keeps_one_file(
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_the_file_of_a_job_that_never_ran_goes_with_it(
-    client: FlaskClient, artifacts: ArtifactStore, end: str
-) -> None:
+def test_the_file_of_a_job_that_never_ran_goes_with_it(client: FlaskClient, artifacts: ArtifactStore, end: str) -> None:
     job_id = _push(client, "/v1/datasets", name="digits").json["id"]
     if end == "cancel":
         client.post(f"/v1/jobs/{job_id}/cancel")

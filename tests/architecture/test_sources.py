@@ -27,7 +27,8 @@ def test_only_the_settings_read_the_environment(sources: list[Path], root: Path)
             named = isinstance(node, ast.ImportFrom) and node.module == "os"
             if named and {alias.name for alias in node.names} & {"environ", "environb", "getenv"}:
                 readers.append(str(path.relative_to(root)))
-            if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv"):
+            attribute = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")
+            if attribute and isinstance(node.value, ast.Name) and node.value.id == "os":
                 readers.append(str(path.relative_to(root)))
     assert not readers
 

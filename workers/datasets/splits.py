@@ -128,7 +128,7 @@ def _cut(examples: Indices, group_of: Indices, targets: Mapping[int, int]) -> di
     unit = 0
     for rank, (split, target) in enumerate(targets.items()):
         begin = unit
-        keep = len(targets) - rank  # units for the splits after this one, and for training
+        keep = 1 + sum(map(bool, list(targets.values())[rank + 1 :]))  # units for training and the splits after this
         while bounds[unit] - bounds[begin] < target and len(starts) - unit > keep:
             unit += 1
         chosen[split] = examples[bounds[begin] : bounds[unit]]

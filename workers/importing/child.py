@@ -74,7 +74,9 @@ def _load(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     trial.check_batches(request["batch_sizes"])
     signature = trial.with_proven_padding()
     row = one_row(trial.rows, 0)
-    arrays = {name: np.array(values[0], str if values.dtype == object else None) for name, values in row.items()}
+    arrays: dict[str, Any] = {
+        name: np.array(values[0], str if values.dtype == object else None) for name, values in row.items()
+    }
     np.savez(folder / SAMPLE, **arrays)
     image = next((spec for spec in signature.inputs if spec.kind == "image"), None)
     ranges: dict[str, list[float]] = {} if image is None else {"expected_range": [0, 255]}

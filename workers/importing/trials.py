@@ -23,6 +23,9 @@ Answers = list[NDArray[Any]]
 _SIZES = (16, 32, 64, 128, 224, 256)
 """Lengths tried for axes of any size; a network with many strides needs the larger ones."""
 
+_LEAST_IMAGE_SIZE = 64
+"""Smaller images may leave nothing after the strides, and TensorFlow's average over nothing is not an error."""
+
 _MOST_IDS = 1000
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
 _SATURATED = 0.999
@@ -121,8 +124,9 @@ class Trial:
     def _least_size(self) -> int:
         if all(spec.is_fixed for spec in self.signature.inputs):
             return _SIZES[0]
+        has_image = any(spec.kind is TensorKind.IMAGE for spec in self.signature.inputs)
         refusal = ImportRefused("the network takes no length that was tried")
-        for size in _SIZES:
+        for size in (size for size in _SIZES if size >= _LEAST_IMAGE_SIZE or not has_image):
             try:
                 self.run(one_row(samples(self.signature.inputs, size, self._ids_below), 0))
                 return size

@@ -113,17 +113,21 @@ class _Batch:
 
     def shapes_of(self, row: Row) -> Shapes:
         """The shapes that a row has in a call, padded where that may be and still fits."""
-        exact = tuple(row[spec.name].shape for spec in self.model.signature.inputs)
+        bare = self.bare_shapes(row)
         if not self.pads:
-            return exact
+            return bare
         padded = tuple(
             tuple(
                 _bucket(size) if spec.pads and axis is None else size
                 for axis, size in zip(spec.shape, shape, strict=True)
             )
-            for spec, shape in zip(self.model.signature.inputs, exact, strict=True)
+            for spec, shape in zip(self.model.signature.inputs, bare, strict=True)
         )
-        return padded if row_bytes(self.model.signature, padded) <= self.batching.max_decoded_bytes else exact
+        return padded if row_bytes(self.model.signature, padded) <= self.batching.max_decoded_bytes else bare
+
+    def bare_shapes(self, row: Row) -> Shapes:
+        """The shapes of a row as it came."""
+        return tuple(row[spec.name].shape for spec in self.model.signature.inputs)
 
     def limit(self, shapes: Shapes) -> int:
         """Most rows of these shapes in one call."""
@@ -151,9 +155,13 @@ class _Batch:
         try:
             outputs = self.compute(shapes, places)
         except Exception as error:
+            bare = self.bare_shapes(places[0].arrays)
             if len(places) > 1:
                 self.call(shapes, places[: len(places) // 2])
                 self.call(shapes, places[len(places) // 2 :])
+            elif shapes != bare:
+                # Padding may have made the row longer than the model takes.
+                self.call(bare, places)
             else:
                 self.fail(places[0], f"the model failed: {_first_line(error)}", "E1101")
             return

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 #: What a version takes in memory before it was ever loaded, in sizes of its files.
 FILES_FACTOR = 2
 #: Sizes tried for axes of any size while warming up; a network with many strides needs the larger ones.
-SAMPLE_SIZES = (32, 64, 128, 256)
+SAMPLE_SIZES = (16, 32, 64, 128, 224, 256)
 
 
 class LoadedModel(Protocol):

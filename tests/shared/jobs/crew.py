@@ -31,7 +31,7 @@ class Worker:
         if len(self.claims) > 1 or (not self._careless and any(map(self._is_suspect, self.claims))):
             return
         lines = stage.call("look", self.pool, token)
-        if self.claims and not self._careless and stage.random.random() < 0.9:
+        if self.claims and not self._careless and stage.random.random() < 0.8:
             lines = [line for line in lines if not line.endswith("!")]
         if lines and not stage.chance(0.05):
             self.take(lines[0] if stage.random.random() < 0.8 else stage.random.choice(lines), token)
@@ -122,7 +122,7 @@ class Worker:
         self.claims = {}
 
     def late(self) -> None:
-        """Comes back with a claim it lost or ended: settles, renews, reports, releases, with attempts right and wrong."""
+        """Comes back with a claim it lost or ended: settles, renews, reports, with attempts right and wrong."""
         stage = self._stage
         if not self.old:
             return

@@ -16,15 +16,23 @@ GENERAL: dict[str, PlantedBug] = {
     ],
     "settle_ignores_the_claim": [("settle", " or j.claim ~= claim", "")],
     "settle_ignores_the_attempt": [("settle", "j.attempt ~= attempt or ", "")],
-    "settle_of_a_canceled_job_is_the_same": [("settle", "j.claim ~= claim then", "not over(j) and j.claim ~= claim then")],
+    "settle_of_a_canceled_job_is_the_same": [
+        ("settle", "j.claim ~= claim then", "not over(j) and j.claim ~= claim then")
+    ],
     "cancel_leaves_the_queue_entry": [
-        ("lib", "  call('ZREM', key('queue', line), unpack(ids))\n", "  if #ids > 1 then call('ZREM', key('queue', line), unpack(ids)) end\n")
+        (
+            "lib",
+            "  call('ZREM', key('queue', line), unpack(ids))\n",
+            "  if #ids > 1 then call('ZREM', key('queue', line), unpack(ids)) end\n",
+        )
     ],
     "cancel_leaves_the_claim_entry": [("lib", "else free(j.claim, {j.id}) end", "end")],
     "bytes_are_not_given_back": [("lib", "  call('HINCRBY', load, 'bytes', -bytes)\n", "")],
     "empty_line_stays_ready": [("lib", "    call('ZREM', key('ready', pool), line)\n", "")],
     "flow_is_not_forgotten": [("lib", "call('HDEL', load, 'n:'..flow, 'f:'..flow)", "call('HDEL', load, 'n:'..flow)")],
-    "take_does_not_ring_again": [("take", "if call('EXISTS', key('ready', pool)) == 1 then out[1] = ring(pool, claim) end", "")],
+    "take_does_not_ring_again": [
+        ("take", "if call('EXISTS', key('ready', pool)) == 1 then out[1] = ring(pool, claim) end", "")
+    ],
     "reclaim_does_not_ring": [("reclaim", "if ring(j.pool, ARGV[4]) == 1 then table.insert(out[1], j.pool) end", "")],
     "take_ignores_rows": [("take", "rows + j.rows > max_rows or ", "")],
     "take_ignores_bytes": [("take", " or bytes + j.bytes > max_bytes", "")],
@@ -49,7 +57,11 @@ GENERAL: dict[str, PlantedBug] = {
         ("renew", "math.min(now + ARGV[3], hard)", "now + ARGV[3]"),
     ],
     "release_at_a_new_score": [
-        ("release", "    enter(j)\n", "    j.score = j.score + 1000\n    call('HSET', key('job', j.id), 'score', j.score)\n    enter(j)\n")
+        (
+            "release",
+            "    enter(j)\n",
+            "    j.score = j.score + 1000\n    call('HSET', key('job', j.id), 'score', j.score)\n    enter(j)\n",
+        )
     ],
     "release_does_not_ring": [("release", "out[1] = ring(out[2], ARGV[2])", "out[1] = 0")],
     "idem_dies_from_the_start": [("submit", "id..'|'..hash)", "id..'|'..hash, 'PX', keep)")],
@@ -59,7 +71,9 @@ GENERAL: dict[str, PlantedBug] = {
     "submit_does_not_ring_again": [("submit", "call('GET', key('bell', pool)) == id and 1 or 0", "0")],
     "rows_of_the_queue_are_not_limited": [("submit", "waiting + rows > tonumber(max_rows) or ", "")],
     "bytes_of_the_queue_are_not_limited": [("submit", " or (l[2] or 0) + bytes > tonumber(max_bytes)", "")],
-    "score_ignores_the_flow": [("submit", "math.max(tonumber(l[3] or 0), tonumber(l[4] or 0)) + ", "1e6 - (l[1] or 0) + ")],
+    "score_ignores_the_flow": [
+        ("submit", "math.max(tonumber(l[3] or 0), tonumber(l[4] or 0)) + ", "1e6 - (l[1] or 0) + ")
+    ],
     "score_is_the_start": [
         ("submit", " + tonumber(cost)\n", "\n"),
         ("submit", "'f:'..flow, score,", "'f:'..flow, score + cost,"),
@@ -69,27 +83,39 @@ GENERAL: dict[str, PlantedBug] = {
         ("lib", "j.id..'|completed') end", "j.id..'|completed') call('ZADD', OUTBOX, now, j.id..'|'..now) end")
     ],
     "outbox_entry_without_a_hook": [("lib", "if j.hook == '1' then call('ZADD'", "if true then call('ZADD'")],
-    "expire_leaves_it_open": [("lib", "  call('ZREM', OPEN, j.id)\n", "  if not r.code:find('E140[12]') then call('ZREM', OPEN, j.id) end\n")],
+    "expire_leaves_it_open": [
+        ("lib", "  call('ZREM', OPEN, j.id)\n", "  if not r.code:find('E140[12]') then call('ZREM', OPEN, j.id) end\n")
+    ],
     "record_without_a_life": [("lib", "  call('PEXPIRE', job, j.keep)\n", "")],
     "bell_without_token": [
         ("take", "if token ~= '' and call('GET', bell) == token then", "if token ~= '' then"),
         ("look", "call('GET', key('bell', ARGV[2])) == ARGV[3]", "true"),
     ],
-    "sweep_never_rings_past_a_bell": [("sweep", "if broker_empty ~= '1' then return 0 end", "if true then return 0 end")],
-    "sweep_nudges_without_a_period": [("sweep", "if now >= last and now - last < tonumber(period) then return 0 end", "")],
+    "sweep_never_rings_past_a_bell": [
+        ("sweep", "if broker_empty ~= '1' then return 0 end", "if true then return 0 end")
+    ],
+    "sweep_nudges_without_a_period": [
+        ("sweep", "if now >= last and now - last < tonumber(period) then return 0 end", "")
+    ],
     "sweep_trusts_the_clock": [("sweep", "now >= last and now - last <", "now - last <")],
-}  # fmt: skip
+}
 
 OURS: dict[str, PlantedBug] = {
     "rows_of_an_account_are_not_limited": [("submit", "(a[1] or 0) + rows > tonumber(account_rows) or ", "")],
     "bytes_of_an_account_are_not_limited": [("submit", " or (a[2] or 0) + bytes > tonumber(account_bytes)", "")],
-    "account_gets_no_rows_back": [("lib", "call('HINCRBY', account, 'rows', -j.rows)", "call('HINCRBY', account, 'rows', 0)")],
+    "account_gets_no_rows_back": [
+        ("lib", "call('HINCRBY', account, 'rows', -j.rows)", "call('HINCRBY', account, 'rows', 0)")
+    ],
     "account_gets_no_bytes_back": [("lib", "  call('HINCRBY', account, 'bytes', -j.bytes)\n", "")],
-    "account_pays_again_after_a_release": [("release", "    enter(j)\n", "    enter(j)\n    call('HINCRBY', key('account', j.account), 'rows', j.rows)\n")],
+    "account_pays_again_after_a_release": [
+        ("release", "    enter(j)\n", "    enter(j)\n    call('HINCRBY', key('account', j.account), 'rows', j.rows)\n")
+    ],
     "release_never_makes_a_suspect": [("release", "if releases >= tonumber(ARGV[3]) then", "if false then")],
     "release_always_makes_a_suspect": [("release", "if releases >= tonumber(ARGV[3]) then", "if true then")],
     "releases_are_not_counted": [("release", "'releases', releases,", "'releases', j.releases,")],
-    "checkpoint_does_not_reset": [("progress", "if reset == '1' then call('HSET', key('job', id), 'alone', 0) end", "")],
+    "checkpoint_does_not_reset": [
+        ("progress", "if reset == '1' then call('HSET', key('job', id), 'alone', 0) end", "")
+    ],
     "every_report_resets": [("progress", "if reset == '1' then", "if true then")],
     "progress_ignores_the_claim": [("progress", " or j.claim ~= claim", "")],
     "progress_ignores_the_attempt": [("progress", " or j.attempt ~= attempt", "")],
@@ -97,7 +123,9 @@ OURS: dict[str, PlantedBug] = {
     "callers_deadline_fails": [("lib", "if j.deadline_by == 'caller' then", "if false then")],
     "waiters_are_not_woken": [("lib", "  wake(j.id)\n", "")],
     "waiters_stay": [("lib", "  call('DEL', waiters)\n", "")],
-    "second_submit_does_not_wait": [("submit", "if waiter ~= '' and call('ZSCORE', OPEN, known) then watch(known) end", "")],
+    "second_submit_does_not_wait": [
+        ("submit", "if waiter ~= '' and call('ZSCORE', OPEN, known) then watch(known) end", "")
+    ],
     "data_without_a_life": [("lib", "  call('PEXPIRE', data, j.retain)\n", "")],
     "data_lives_as_long_as_the_record": [("lib", "call('PEXPIRE', data, j.retain)", "call('PEXPIRE', data, j.keep)")],
     "events_without_a_life": [("lib", "    call('PEXPIRE', events, j.retain)\n", "")],
@@ -106,22 +134,48 @@ OURS: dict[str, PlantedBug] = {
     "delete_leaves_the_retired": [("delete", "call('ZREM', P..':retired', j.account..'|'..j.kind..'|'..j.id)\n", "")],
     "delete_leaves_the_webhook": [("delete", "call('ZREM', OUTBOX, j.id..'|completed')\n", "")],
     "delete_of_an_open_job": [("delete", "if not j or not over(j) then", "if not j then")],
-    "delete_keeps_the_large_input": [("delete", "if j.spill ~= '' then call('ZADD', P..':spilled', 0, j.spill) end\n", "")],
-    "large_input_is_never_deleted": [("lib", "  if j.spill ~= '' then call('ZADD', P..':spilled', now + j.retain, j.spill) end\n", "")],
+    "delete_keeps_the_large_input": [
+        ("delete", "if j.spill ~= '' then call('ZADD', P..':spilled', 0, j.spill) end\n", "")
+    ],
+    "large_input_is_never_deleted": [
+        ("lib", "  if j.spill ~= '' then call('ZADD', P..':spilled', now + j.retain, j.spill) end\n", "")
+    ],
     "large_input_goes_at_the_end": [("lib", "P..':spilled', now + j.retain,", "P..':spilled', now,")],
-    "listing_is_not_retired": [("lib", "  call('ZADD', P..':retired', now + j.keep, j.account..'|'..j.kind..'|'..j.id)\n", "")],
+    "listing_is_not_retired": [
+        ("lib", "  call('ZADD', P..':retired', now + j.keep, j.account..'|'..j.kind..'|'..j.id)\n", "")
+    ],
     "forget_leaves_the_listing": [("forget", "  call('ZREM', key('list', account..':'..kind), id)\n", "")],
     "drop_leaves_the_line": [("drop", "if #jobs > 0 then leave(ARGV[2], jobs[1].pool, jobs) end\n", "")],
-    "totals_count_twice": [("lib", "call('HINCRBY', TOTALS, j.kind..':'..r.status, 1)", "call('HINCRBY', TOTALS, j.kind..':'..r.status, 2)")],
+    "totals_count_twice": [
+        (
+            "lib",
+            "call('HINCRBY', TOTALS, j.kind..':'..r.status, 1)",
+            "call('HINCRBY', TOTALS, j.kind..':'..r.status, 2)",
+        )
+    ],
     "pool_unknown_to_sweeps": [("lib", "  call('SADD', P..':pools', pool)\n", "")],
-    "take_hands_out_another_input": [("take", "return {id, tonumber(attempt), tonumber(r[1]), tonumber(r[2]), d or '', r[3]}", "return {id, tonumber(attempt), tonumber(r[1]), tonumber(r[2]), '', r[3]}")],
-}  # fmt: skip
+    "take_hands_out_another_input": [
+        (
+            "take",
+            "return {id, tonumber(attempt), tonumber(r[1]), tonumber(r[2]), d or '', r[3]}",
+            "return {id, tonumber(attempt), tonumber(r[1]), tonumber(r[2]), '', r[3]}",
+        )
+    ],
+}
 
 ALL = GENERAL | OURS
 
 QUICK = (
-    "settle_ignores_the_status", "cancel_leaves_the_claim_entry", "take_does_not_ring_again", "reclaim_counts_every_loss",
-    "rows_of_the_queue_are_not_limited", "bytes_of_an_account_are_not_limited", "account_gets_no_rows_back",
-    "waiters_are_not_woken", "callers_deadline_fails", "data_without_a_life", "delete_leaves_the_listing",
-)  # fmt: skip
+    "settle_ignores_the_status",
+    "cancel_leaves_the_claim_entry",
+    "take_does_not_ring_again",
+    "reclaim_counts_every_loss",
+    "rows_of_the_queue_are_not_limited",
+    "bytes_of_an_account_are_not_limited",
+    "account_gets_no_rows_back",
+    "waiters_are_not_woken",
+    "callers_deadline_fails",
+    "data_without_a_life",
+    "delete_leaves_the_listing",
+)
 """Those that a few schedules find."""

@@ -1,4 +1,4 @@
-"""Where a schedule plays: the server, the oracle beside it, the clock, and a broker that loses, doubles and reorders."""
+"""Where a schedule plays: server, oracle, clock, and a broker that loses, doubles and reorders messages."""
 
 import random
 from collections import defaultdict

@@ -127,7 +127,9 @@ def test_what_is_no_archive_or_was_cut_off_is_refused(
     assert "no zip or npz file" in refusal(pack(two_classes())[:cut])
 
 
-def test_a_directory_larger_than_its_files_allow_is_never_read(pack: Pack, refusal: Refusal, settings: Settings) -> None:
+def test_a_directory_larger_than_its_files_allow_is_never_read(
+    pack: Pack, refusal: Refusal, settings: Settings
+) -> None:
     info = zipfile.ZipInfo("cat/1.png")
     info.comment = b"c" * 60_000
     members: dict = {info: b"x"}

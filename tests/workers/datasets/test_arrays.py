@@ -137,7 +137,9 @@ def test_nothing_is_ever_unpickled(savez: Savez, refusal: Refusal) -> None:
         b"",
     ],
 )
-def test_a_header_that_lies_is_refused(header: bytes, savez: Savez, pack: Callable[..., bytes], refusal: Refusal) -> None:
+def test_a_header_that_lies_is_refused(
+    header: bytes, savez: Savez, pack: Callable[..., bytes], refusal: Refusal
+) -> None:
     labels = zipfile.ZipFile(io.BytesIO(savez(y=LABELS))).read("y.npy")
     head = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     refusal(pack({"x.npy": head + images().tobytes(), "y.npy": labels}))

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -28,9 +30,7 @@ def test_folders_become_classes_and_every_split_has_all_of_them(
 
 
 @pytest.mark.parametrize("top", ["", "animals/", "a/b/"])
-def test_a_common_top_folder_changes_nothing(
-    top: str, two_classes: Members, pack: Pack, run_prepare: Prepare
-) -> None:
+def test_a_common_top_folder_changes_nothing(top: str, two_classes: Members, pack: Pack, run_prepare: Prepare) -> None:
     plain = run_prepare(pack(two_classes()))
     below = run_prepare(pack({top + name: data for name, data in two_classes().items()}), name="below")
     assert below["digest"] == plain["digest"]
@@ -84,9 +84,10 @@ def test_files_that_are_no_images_are_reported_and_the_others_kept(
 
 
 def test_an_image_of_too_many_pixels_is_reported(two_classes: Members, pack: Pack, run_prepare: Prepare) -> None:
-    file = io.BytesIO()
-    Image.new("1", (30_000, 30_000)).save(file, "PNG")
-    output = run_prepare(pack({**two_classes(), "cat/bomb.png": file.getvalue()}))
+    members = two_classes()
+    head = members["cat/0.png"][12:16] + struct.pack(">II", 30_000, 30_000) + members["cat/0.png"][24:29]
+    bomb = members["cat/0.png"][:12] + head + struct.pack(">I", zlib.crc32(head)) + members["cat/0.png"][33:]
+    output = run_prepare(pack({**members, "cat/bomb.png": bomb}))
     assert [item["file"] for item in output["unreadable"]] == ["cat/bomb.png"]
     assert "30000 x 30000" in output["unreadable"][0]["reason"]
 
@@ -106,7 +107,9 @@ def test_images_of_different_sizes_and_grey_ones_keep_their_pixels(
     dataset = datasets.get("pets")
     splits = open_examples(artifacts, dataset, settings.data_dir, lambda: None)
     found = {
-        (int(examples.labels[i]), examples.image(i).tobytes()) for examples in splits.values() for i in range(len(examples))
+        (int(examples.labels[i]), examples.image(i).tobytes())
+        for examples in splits.values()
+        for i in range(len(examples))
     }
     expected = {
         (n % 2, Image.open(io.BytesIO(data)).convert("RGB").tobytes()) for n, data in enumerate(members.values())
@@ -183,7 +186,9 @@ def test_a_job_that_is_taken_away_publishes_nothing_and_keeps_its_upload(
         with pytest.raises((JobCanceled, JobReleased)):
             prepare(run, settings, artifacts, datasets)
         assert run.checks == check and datasets.list() == [] and artifacts.exists("uploads/one")
-    assert prepare(make_run("dataset", name="pets", upload="uploads/one"), settings, artifacts, datasets)["examples"] == 20
+    assert (
+        prepare(make_run("dataset", name="pets", upload="uploads/one"), settings, artifacts, datasets)["examples"] == 20
+    )
 
 
 def test_a_lost_upload_is_a_sentence(

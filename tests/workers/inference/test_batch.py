@@ -101,6 +101,17 @@ def test_rows_whose_padding_would_break_the_limit_in_bytes_keep_their_shape(nump
     assert model.calls[0]["x"].shape == (1, 5)
 
 
+def test_a_row_that_is_too_long_only_when_padded_is_computed_as_it_came(numpy_model, signature_of) -> None:
+    def at_most_six(x: np.ndarray) -> np.ndarray:
+        if x.shape[1] > 6:
+            raise ValueError("too long")
+        return x.sum(axis=1)
+
+    model = numpy_model(signature_of(x=("tensor", "float32", (None,), True)), at_most_six)
+    results = outcomes(run_batch(model, [job([1] * length) for length in (5, 6, 7, 3)], BATCHING))
+    assert results == [5, 6, "E1101: the model failed: ValueError: too long", 3]
+
+
 def test_several_inputs_and_outputs_keep_their_names_and_rows(numpy_model) -> None:
     tensors = [TensorSpec(name, TensorKind.TENSOR, "float32", ()) for name in ("a", "b", "sum", "difference")]
     model = numpy_model(Signature(tuple(tensors[:2]), tuple(tensors[2:])), lambda a, b: (a + b, a - b))
@@ -114,7 +125,7 @@ def test_texts_reach_the_model_as_strings(numpy_model) -> None:
         (TensorSpec("x", TensorKind.TEXT, "string", ()), TensorSpec("y", TensorKind.TEXT, "string", (1,))),
         (TensorSpec("out", TensorKind.TEXT, "string", ()),),
     )
-    model = numpy_model(signature, lambda x, y: np.array([(a + b[0]).encode() for a, b in zip(x, y)], object))
+    model = numpy_model(signature, lambda x, y: np.array([text.encode() for text in x + y[:, 0]], object))
     rows = [{"x": np.array(text, object), "y": np.array(["!"], object)} for text in ("ä", "b", "c")]
     assert run_batch(model, [DecodedJob(rows, True)], BATCHING) == [["ä!", "b!", "c!"]]
 
