@@ -5,6 +5,7 @@ from flask import Flask
 from api.auth import register_auth
 from api.base_url import OneVersionPrefix
 from api.errors import register_errors
+from api.json_response import BareResponse
 from api.routes import BLUEPRINTS
 from api.services import open_services, start_threads
 from api.uploads import UploadRequest, remove_stale
@@ -23,7 +24,7 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
         settings = load_settings()
         configure_logs(settings)
     app = Flask(__name__, static_folder=None)
-    app.request_class = UploadRequest
+    app.request_class, app.response_class = UploadRequest, BareResponse
     app.config["MAX_CONTENT_LENGTH"] = settings.http.max_body_bytes
     # Redirects to another spelling of a path would lose the body of a POST.
     app.url_map.strict_slashes = False
@@ -32,7 +33,7 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
     app.extensions["headrace"] = services
     app.wsgi_app = OneVersionPrefix(app.wsgi_app)  # type: ignore[method-assign]
     register_errors(app)
-    register_auth(app)
+    register_auth(app, services.keys)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     remove_stale(settings)

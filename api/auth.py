@@ -6,10 +6,9 @@ Deny by default: a route without ``needs`` or ``public`` is never run.
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from flask import Flask, current_app, g, request
+from flask import Flask, g, request
 
-from api.services import services
-from shared.api_keys import ApiKey
+from shared.api_keys import ApiKey, ApiKeys
 from shared.errors import Forbidden, Unauthenticated
 from shared.jobs.job import JobKind
 
@@ -48,9 +47,30 @@ def public(view: _View) -> _View:
     return needs(_PUBLIC)(view)
 
 
-def register_auth(app: Flask) -> None:
-    """Makes the application look at the key before every view."""
-    app.before_request(_let_in)
+def register_auth(app: Flask, keys: ApiKeys) -> None:
+    """Makes the application look at the key before every view.
+
+    Args:
+        app: The application.
+        keys: Where keys are found.
+    """
+    views = app.view_functions
+
+    def let_in() -> None:
+        endpoint = request.endpoint
+        if endpoint is None:  # answered with 404 or 405, which tell nobody anything
+            return
+        environ = request.environ
+        scope = getattr(views[endpoint], "scope", None)
+        if scope == _PUBLIC or environ["REQUEST_METHOD"] == "OPTIONS":
+            return
+        key = g.key = _authenticate(environ.get("HTTP_AUTHORIZATION", ""), keys)
+        if scope is None:
+            raise Forbidden("Nobody may use this route yet.")
+        if scope and not key.allows(scope):
+            raise _lacks(scope)
+
+    app.before_request(let_in)
 
 
 def caller() -> ApiKey:
@@ -65,27 +85,18 @@ def require(scope: str) -> None:
         Forbidden: It has not.
     """
     if not caller().allows(scope):
-        raise Forbidden(f"The key lacks the scope {scope}; headrace keys create makes one that has it.", scope=scope)
+        raise _lacks(scope)
 
 
-def _let_in() -> None:
-    if request.endpoint is None or request.method == "OPTIONS":
-        return
-    scope = getattr(current_app.view_functions[request.endpoint], "scope", None)
-    if scope == _PUBLIC:
-        return
-    g.key = _authenticate(request.environ.get("HTTP_AUTHORIZATION", ""))
-    if scope is None:
-        raise Forbidden("Nobody may use this route yet.")
-    if scope:
-        require(scope)
+def _lacks(scope: str) -> Forbidden:
+    return Forbidden(f"The key lacks the scope {scope}; headrace keys create makes one that has it.", scope=scope)
 
 
-def _authenticate(header: str) -> ApiKey:
+def _authenticate(header: str, keys: ApiKeys) -> ApiKey:
     scheme, _, text = header.partition(" ")
     if scheme.lower() not in _SCHEMES or not text:
         raise Unauthenticated("Send an API key as Authorization: Bearer hr_…; headrace keys create makes one.")
-    key = services().keys.find(text.strip())
+    key = keys.find(text.strip())
     if key is None:
         raise Unauthenticated("The API key is unknown, expired or revoked; headrace keys create makes a new one.")
     return key

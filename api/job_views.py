@@ -1,13 +1,13 @@
 """What all routes on jobs share: find one of the caller's, show, list, cancel and delete it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import orjson
 from flask import Response, request
 
 from api.auth import WRITE_SCOPES, caller, require
 from api.headers import JobHeaders, read_wait_query
+from api.json_response import json_response, no_content
 from api.pages import check_query, choice_query, limit_query, moment_query, page_object
 from api.schemas import job_object, job_path
 from api.services import services
@@ -16,11 +16,6 @@ from shared.jobs.job import Job, JobKind, JobStatus
 from shared.jobs.queue import NewJob
 
 _FILTERS = ("cursor", "limit", "model", "version", "status", "created_after", "created_before", "source")
-
-
-def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON reply."""
-    return Response(orjson.dumps(value), status, headers, content_type="application/json")
 
 
 def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tuple[Response, bool]:
@@ -81,7 +76,7 @@ def delete_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
         found.queue.cancel(job.id)
         found.queue.delete(job.id)
     _drop_upload(job)
-    return Response(status=204)
+    return no_content()
 
 
 def _own(job_id: str, kinds: Sequence[JobKind]) -> Job:

@@ -76,13 +76,13 @@ def admissible(version: ModelVersion) -> ModelVersion:
 
 
 def _known(version_id: str) -> ModelVersion:
-    recipe = recipe_of_version(version_id)
-    if recipe is not None:
-        return production(recipe.owner, recipe.name)
     try:
         return services().registry.version(version_id)
     except NotFound:
-        raise UnknownVersion from None
+        recipe = recipe_of_version(version_id)
+        if recipe is None:
+            raise UnknownVersion from None
+    return production(recipe.owner, recipe.name)
 
 
 def _parts(model: str) -> tuple[str, str]:

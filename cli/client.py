@@ -1,5 +1,6 @@
 """Speaks to the API for the other commands: repeats what is safe to repeat, and makes each error one sentence."""
 
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -68,6 +69,8 @@ class Client:
         self.url = url.rstrip("/").removesuffix("/v1")
         self.pause = pause
         self._has_answered = False
+        self.option = ""
+        """What a suggested command must add to reach the same server."""
         self._session = requests.Session()
         self._session.auth = _Bearer(api_key)
         self._session.headers["User-Agent"] = "headrace-cli"
@@ -98,7 +101,13 @@ class Client:
             key = folder.api_key.read_text().strip()
         if not key:
             raise Failure(f"Set HEADRACE_CLIENT__API_KEY to a key for {url}.")
-        return cls(url, key)
+        client = cls(url, key)
+        client.option = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
+        return client
+
+    def close(self) -> None:
+        """Closes the connections, which the server would wait for when it stops."""
+        self._session.close()
 
     def get(self, path: str, **query: Any) -> Any:
         """What lies at a path; repeated while the server is away or busy."""

@@ -66,7 +66,7 @@ def push(source: Path, name: str, seed: int | None, splits: str | None, data_dir
         print_json(job)
         return
     _show(job["output"])
-    say(f"`{this_command()} train --dataset {name} --destination me/{name}` trains a model on it.")
+    say(f"`{this_command()} train --dataset {name} --destination me/{name}{client.option}` trains a model on it.")
 
 
 @datasets.command("list")

@@ -19,7 +19,7 @@ from cli.programs import Shape
 from cli.progress import succeeded, watch
 from cli.promotion import move, wait_for_move
 from cli.service import Service, choose_port
-from cli.terminal import Failure, as_json_option, err, out, print_json, say, this_command
+from cli.terminal import Failure, Interrupted, as_json_option, err, out, print_json, say, this_command
 from cli.train import RECIPE, start_training
 from shared.settings import ArtifactsSettings, ClientSettings, HttpSettings, RedisSettings, Settings, load_settings
 
@@ -75,26 +75,35 @@ def demo(data_dir: Path | None, as_json: bool) -> None:
     """
     stages = Stages(as_json)
     service = Service(_own_settings(data_dir), Shape(port=0), say)
-    with _stopping(service), service:
-        service.wait_until_ready()
-        stages.done("start", f"Redis server, API and workers run at {service.address}")
-        client = Client(service.address, service.folder.api_key.read_text().strip())
-        training, unseen = hold_out(read_digits(), HELD_OUT)
-        _push(client, stages, service.folder.root, training)
-        version = _train(client, stages)
-        wait_for_move(client, MODEL, "production", move(client, MODEL, "production", version), is_quiet=as_json)
-        stages.done("promote", f"{MODEL} answers with this version; the worker has it loaded and warm")
-        answers = _predict(client, stages, unseen)
-        if not as_json:
-            _show(unseen, answers)
-        _cancel(client, stages)
-        _save_samples(service.folder.root / "samples", unseen)
+    try:
+        with _stopping(service), service:
+            _show_all(service, stages)
+    except (KeyboardInterrupt, Interrupted):
+        raise Interrupted("Stopped before its end, with everything that it had started.") from None
     stages.done("stop", "Everything is stopped")
     stages.figures["seconds"]["total"] = round(stages.total(), 2)
     if as_json:
         print_json(stages.figures)
     else:
         _suggest(service.folder.root)
+
+
+def _show_all(service: Service, stages: Stages) -> None:
+    service.wait_until_ready()
+    stages.done("start", f"Redis server, API and workers run at {service.address}")
+    client = Client(service.address, service.folder.api_key.read_text().strip())
+    _cancel_left_overs(client)
+    training, unseen = hold_out(read_digits(), HELD_OUT)
+    _push(client, stages, service.folder.root, training)
+    version = _train(client, stages)
+    wait_for_move(client, MODEL, "production", move(client, MODEL, "production", version), stages.is_quiet)
+    stages.done("promote", f"{MODEL} answers with this version; the worker has it loaded and warm")
+    answers = _predict(client, stages, unseen)
+    if not stages.is_quiet:
+        _show(unseen, answers)
+    _cancel(client, stages)
+    _save_samples(service.folder.root / "samples", unseen)
+    client.close()
 
 
 def _own_settings(data_dir: Path | None) -> Settings:
@@ -125,6 +134,14 @@ def _stopping(service: Service) -> Iterator[None]:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
     yield
+
+
+def _cancel_left_overs(client: Client) -> None:
+    """Cancels trainings of an interrupted demo, which this one would have to wait for."""
+    for status in ("starting", "processing"):
+        for job in client.pages("/v1/jobs", 100, kind="training", status=status):
+            if (job.get("details") or {}).get("destination") == MODEL:
+                client.post(f"/v1/jobs/{job['id']}/cancel")
 
 
 def _push(client: Client, stages: Stages, folder: Path, digits: Digits) -> None:
@@ -202,7 +219,7 @@ def _percentile(ascending: Sequence[float], percent: int) -> float:
 
 def _show(digits: Digits, answers: dict[int, Job]) -> None:
     """Draws a few images with their answers, a wrong one among them if there is one."""
-    count = max(1, min(DRAWN, (out.width - 10) // picture_width()))
+    count = max(1, min(DRAWN, out.width // picture_width()))
     wrong = [index for index, job in answers.items() if job["output"]["label"] != str(digits.labels[index])]
     chosen = [*[index for index in range(len(digits)) if index not in wrong][: count - len(wrong[:1])], *wrong[:1]]
     out.print()

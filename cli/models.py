@@ -84,7 +84,8 @@ def push(
     if output.get("alias"):
         say(f"{output['alias']['alias']}: {output['alias']['state']}")
     else:
-        say(f"`{this_command()} models promote {model} {output['id'][:SHORT_DIGITS]}` makes it the one that answers.")
+        digits = output["id"][:SHORT_DIGITS]
+        say(f"`{this_command()} models promote {model} {digits}{client.option}` makes it the one that answers.")
 
 
 @models.command("list")

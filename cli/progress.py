@@ -94,10 +94,9 @@ def watch(client: Client, job: Job, title: str, is_quiet: bool = False) -> Job:
                     job = latest
                     display.update(job)
     except KeyboardInterrupt:
-        command = this_command()
+        command, rest = this_command(), f"{job['id']}{client.option}"
         raise Interrupted(
-            f"The job {job['id']} goes on; `{command} jobs watch {job['id']}` shows it again, "
-            f"`{command} jobs cancel {job['id']}` ends it."
+            f"The job goes on; `{command} jobs watch {rest}` shows it again, `{command} jobs cancel {rest}` ends it."
         ) from None
     return job
 

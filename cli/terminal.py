@@ -42,6 +42,8 @@ class Commands(click.Group):
             raise Failure(error.detail) from error
         except SettingsError as error:
             raise Failure(str(error)) from error
+        except KeyboardInterrupt:
+            raise Interrupted("Interrupted.") from None
 
 
 def print_json(value: Any) -> None:

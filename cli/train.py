@@ -57,7 +57,8 @@ def train(
         if as_json:
             print_json(job)
         else:
-            say(f"The training {job['id']} is {job['status']}; `{this_command()} jobs watch {job['id']}` follows it.")
+            follow = f"{this_command()} jobs watch {job['id']}{client.option}"
+            say(f"The training is {job['status']}; `{follow}` shows how it goes.")
         return
     if not as_json:
         say(f"Training {job['id']} of {destination} on {dataset}")
@@ -77,7 +78,7 @@ def train(
         }
     )
     model, _, version_id = version.partition(":")
-    say(f"`{this_command()} models promote {model} {version_id[:12]}` makes it the one that answers.")
+    say(f"`{this_command()} models promote {model} {version_id[:12]}{client.option}` makes it the one that answers.")
 
 
 def start_training(client: Client, recipe: str, destination: str, parameters: dict[str, Any]) -> Job:

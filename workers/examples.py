@@ -59,9 +59,14 @@ class Examples:
 
     def stacked(self, indices: NDArray[np.int64]) -> Pixels:
         """Images of one shape as one array, in the order of their indices."""
-        if len(self._shards) == 1 and not self._is_encoded:
-            return np.asarray(self._shards[0][indices])
-        return np.stack([self.image(int(index)) for index in indices])
+        if self._is_encoded:
+            return np.stack([self.image(int(index)) for index in indices])
+        images = np.empty((len(indices), *self._shards[0].shape[1:]), np.uint8)
+        shard_of = np.searchsorted(self._starts, indices, side="right") - 1
+        for shard in np.unique(shard_of).tolist():
+            here = shard_of == shard
+            images[here] = self._shards[shard][indices[here] - self._starts[shard]]
+        return images
 
 
 def open_examples(

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 
 from api.auth import ANY_SCOPE, caller, needs
-from api.job_views import json_response
+from api.json_response import json_response
 from api.schemas import moment
 
 routes = Blueprint("account", __name__)

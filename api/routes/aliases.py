@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from api.auth import caller, needs
 from api.bodies import read_json
 from api.catalogue import alias_object
-from api.job_views import json_response
+from api.json_response import json_response
 from api.pages import check_query, page_object
 from api.routes.models import refuse_recipe
 from api.services import services

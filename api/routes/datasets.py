@@ -5,7 +5,7 @@ from flask import Blueprint, Response
 
 from api.auth import caller, needs
 from api.headers import read_job_headers
-from api.job_views import json_response
+from api.json_response import json_response, no_content
 from api.pages import check_query, cut, page_object
 from api.services import services
 from api.upload_jobs import create_upload_job
@@ -62,4 +62,4 @@ def get_dataset(name_or_digest: str) -> Response:
 def delete_dataset(name_or_digest: str) -> Response:
     """Deletes a data set; versions that were trained on it keep its digest."""
     services().datasets.delete(name_or_digest)
-    return Response(status=204)
+    return no_content()

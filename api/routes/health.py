@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 
 from api.auth import needs, public
-from api.job_views import json_response
+from api.json_response import json_response
 from api.services import services
 from shared.errors import ServiceError
 from shared.metrics import CONTENT_TYPE

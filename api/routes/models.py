@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from api.auth import needs
 from api.bodies import read_json
 from api.catalogue import model_object, recipe_model_object
-from api.job_views import json_response
+from api.json_response import json_response, no_content
 from api.pages import check_query, choice_query, cut, page_object
 from api.services import services
 from shared.errors import Forbidden, InvalidInput, JobError, ModelLoadError
@@ -89,7 +89,7 @@ def delete_model(owner: str, name: str) -> Response:
     found = services()
     for version_id in found.registry.delete_model(owner, name):
         found.queue.fail_waiting(version_id, version_gone())
-    return Response(status=204)
+    return no_content()
 
 
 def refuse_recipe(owner: str, name: str) -> None:

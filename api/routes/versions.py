@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from api.auth import caller, needs
 from api.catalogue import recipe_version_object, version_object
 from api.headers import read_job_headers
-from api.job_views import json_response
+from api.json_response import json_response, no_content
 from api.pages import check_query, cut, page_object
 from api.routes.models import refuse_recipe, version_gone
 from api.services import services
@@ -87,7 +87,7 @@ def delete_version(owner: str, name: str, version_id: str) -> Response:
     found = services()
     found.registry.delete_version(owner, name, version_id)
     found.queue.fail_waiting(version_id, version_gone())
-    return Response(status=204)
+    return no_content()
 
 
 @routes.post("/v1/models/<owner>/<name>/versions/<version_id>/reset")

@@ -126,17 +126,13 @@ class JobQueue:
             TooManyRequests: The queue or the account is at its limit.
             IdempotencyMismatch: The idempotency key came with another body before.
         """
-        settings = self._settings
+        settings, lives = self._settings, self._settings.jobs
         shard = new.id[0]
         size, spill, inline = len(new.input), "", new.input
-        if size > settings.jobs.inline_input_bytes and self._artifacts is not None:
+        if size > lives.inline_input_bytes and self._artifacts is not None:
             spill, inline = f"inputs/{new.id}", b""
             self._artifacts.write(spill, new.input)
-        default = (
-            settings.jobs.prediction_deadline_seconds
-            if new.kind is JobKind.PREDICTION
-            else settings.jobs.other_deadline_seconds
-        )
+        default = lives.prediction_deadline_seconds if new.kind is JobKind.PREDICTION else lives.other_deadline_seconds
         life = default if new.deadline_seconds is None else new.deadline_seconds
         record: list[str | int] = [
             "schema", SCHEMA, "kind", new.kind, "key_id", new.key_id, "model", new.model, "version", new.version,
@@ -146,32 +142,20 @@ class JobQueue:
             "upload", new.details.get("upload", ""),  # goes with the end of the job, however it ends
             "hook", int(bool(new.webhook) and "completed" in new.webhook_events),
         ]  # fmt: skip
-        state, known, rest = self._scripts.call(
-            "submit",
-            self._keys.tag(shard),
-            new.id,
-            new.queue,
-            new.pool,
-            new.account,
-            new.priority,
-            new.rows,
-            size,
-            self._cost(new.priority, new.rows, size),
-            int(life * 1000),
-            int(settings.jobs.record_days * 86_400_000),
-            int(settings.jobs.retain_seconds * 1000),
-            f"{new.account}:{new.idempotency_key}" if new.idempotency_key else "",
-            new.body_hash,
-            settings.queue.max_rows,
-            settings.queue.max_bytes,
-            settings.queue.account_max_rows,
-            settings.queue.account_max_bytes,
-            new.waiter,
-            inline,
-            *record,
-        )
-        if spill and (state != b"new") and known.decode() != new.id and self._artifacts is not None:
-            self._artifacts.delete(spill)
+        args = (
+            new.id, new.queue, new.pool, new.account, new.priority, new.rows, size,
+            self._cost(new.priority, new.rows, size), int(life * 1000), int(lives.record_days * 86_400_000),
+            int(lives.retain_seconds * 1000), f"{new.account}:{new.idempotency_key}" if new.idempotency_key else "", new.body_hash,
+            settings.queue.max_rows, settings.queue.max_bytes, settings.queue.account_max_rows,
+            settings.queue.account_max_bytes, new.waiter, inline,
+        )  # fmt: skip
+        try:
+            state, known, rest = self._scripts.call("submit", self._keys.tag(shard), *args, *record)
+        except TooManyRequests:
+            self._unspill(new.id, spill)
+            raise
+        if state != b"new":
+            self._unspill(new.id, spill)
         if state == b"full":
             raise self._full(new, known.decode(), int(rest))
         if state == b"conflict":
@@ -294,9 +278,18 @@ class JobQueue:
         share = max(rows, math.ceil(size * batching.max_batch_rows / batching.max_batch_bytes))
         return WEIGHTS[priority] * max(1, share)
 
+    def _unspill(self, job_id: str, spill: str) -> None:
+        """Removes the input of a job that was not made; where an earlier try has made it after all, it stays."""
+        if not spill or self._artifacts is None:
+            return
+        with translated():
+            exists = self._redis.exists(self._keys.of_job("job", job_id))
+        if not exists:
+            self._artifacts.delete(spill)
+
     def _full(self, new: NewJob, which: str, waiting: int) -> TooManyRequests:
-        pace = self.pace(new.queue)
-        over = max(1, waiting + new.rows - self._settings.queue.max_rows)
+        pace, limits = self.pace(new.queue), self._settings.queue
+        over = max(1, waiting + new.rows - (limits.max_rows if which == "queue" else limits.account_max_rows))
         seconds = min(60, math.ceil(over / pace)) if pace else 5
         what = f"The queue of {new.model or new.kind}" if which == "queue" else f"The account {new.account}"
         return TooManyRequests(f"{what} is full with {waiting} rows; try again in {seconds} s.", seconds)

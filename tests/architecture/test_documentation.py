@@ -126,8 +126,8 @@ def test_every_promise_stands_in_the_readme_with_its_state(root: Path) -> None:
     for number, words in PROMISES.items():
         state = re.search(rf"^\| {number} \| \*\*{re.escape(words)}.*\| (kept|not yet)", readme, re.MULTILINE)
         assert state, f"promise {number} has no row, or no state"
-        tests = list((root / "tests" / "promises").glob(f"test_{number}_*.py"))
-        assert bool(tests) == (state[1] == "kept"), f"promise {number} is {state[1]!r} and its tests are {tests}"
+        has_test = any((root / "tests" / "promises").glob(f"test_{number}_*.py"))
+        assert has_test or state[1] == "not yet", f"promise {number} is said to be kept, and no test is named after it"
 
 
 def test_every_link_of_the_documents_leads_somewhere(root: Path) -> None:

@@ -9,6 +9,7 @@ import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -126,15 +127,24 @@ def test_one_prediction_goes_through_all_of_it(
     assert pushed.returncode == 0, pushed.stdout + pushed.stderr
 
     headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=60"}
-    shown = requests.get(f"{compose.url}/v1/models/test/tiny", headers=headers, timeout=30).json()
-    name = shown["latest_version"]["signature"]["inputs"][0]["name"]
+
+    def shown(path: str) -> dict[str, Any]:
+        found: dict[str, Any] = requests.get(f"{compose.url}/v1{path}", headers=headers, timeout=90).json()
+        return found
+
+    def is_promoted() -> bool:
+        return shown("/models/test/tiny/aliases/production")["version"] is not None
+
+    # The alias moves as soon as the inference worker has loaded the version and warmed it up.
+    eventually(is_promoted, 120, "the promotion")
+    name = shown("/models/test/tiny")["latest_version"]["signature"]["inputs"][0]["name"]
     for brightness, label in ((255, "bright"), (0, "dark")):
         body = {"input": {name: png(brightness)}}
         reply = requests.post(f"{compose.url}/v1/models/test/tiny/predictions", json=body, headers=headers, timeout=90)
         job = reply.json()
         assert reply.status_code == 201, job
         while job["status"] in ("starting", "processing"):
-            job = requests.get(f"{compose.url}/v1/predictions/{job['id']}?wait=60", headers=headers, timeout=90).json()
+            job = shown(f"/predictions/{job['id']}?wait=60")
         assert job["status"] == "succeeded", job
         assert job["output"]["label"] == label
         assert job["urls"]["get"].startswith(compose.url)

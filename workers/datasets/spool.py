@@ -28,7 +28,7 @@ _MOST_PIXELS = 1 << 40  # our own PNG files have been measured before
 
 
 class Spool:
-    """Examples in the order of their arrival.
+    """Examples in the order of their arrival, in one channel while all of them are grey, else in three.
 
     Args:
         folder: A folder of this machine, removed by the caller.
@@ -46,6 +46,7 @@ class Spool:
         self._is_raw = array("B")
         self._common: tuple[int, int] | None = None
         self.is_uniform = True
+        self.channels = 1
         self.labels = array("i")
         self.splits = array("b")
         self.digests = bytearray()
@@ -53,11 +54,6 @@ class Spool:
     def __len__(self) -> int:
         """Examples so far."""
         return len(self.labels)
-
-    @property
-    def channels(self) -> int:
-        """1 where all images are grey, else 3."""
-        return max(self._shapes[2::3], default=1)
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -81,6 +77,7 @@ class Spool:
         if self._common is None:
             self._common = (height, width)
         self.is_uniform = self.is_uniform and self._common == (height, width)
+        self.channels = max(self.channels, channels)
         raw = pixels.tobytes()
         self.digests += hashlib.sha256(f"{height}x{width}x{channels};".encode() + raw).digest()
         record = encode_png(pixels) if self.is_encoded else raw

@@ -31,6 +31,7 @@ _DTYPES = frozenset(
 }
 _IMAGE_CHANNELS = (1, 3, 4)
 _LEAST_IMAGE_SIDE = 8
+_LEAST_SQUARE_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def load_network(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        raise ImportRefused(f"Keras cannot load the file: {first_line(error)}", FAILED) from error
+        advice = "" if path.suffix == ".keras" else "; save it with model.save('model.keras') and try that"
+        raise ImportRefused(f"Keras cannot load the file{advice} ({first_line(error)})", FAILED) from error
     if not isinstance(network, keras.Model) or not getattr(network, "inputs", None):
         raise ImportRefused("the network does not say the shape of its inputs; build or call it before saving")
     return network
@@ -166,6 +168,8 @@ def _input_specs(network: Any) -> list[TensorSpec]:
         kind = _kind(shape, dtype)
         if kind is TensorKind.TEXT and shape == (1,):
             shape = ()
+        if kind is TensorKind.IMAGE and len(shape) == 2:
+            shape = (*shape, 1)
         if kind is TensorKind.IMAGE and dtype not in ("float32", "uint8"):
             dtype = "float32" if dtype.startswith(("float", "bfloat")) else "uint8"
         name = str(tensor.name)
@@ -211,11 +215,13 @@ def _kind(shape: tuple[int | None, ...], dtype: str) -> TensorKind:
         if shape not in ((), (1,)):
             raise ImportRefused(f"the network takes texts of shape {list(shape)}; one text a row can be sent")
         return TensorKind.TEXT
-    if len(shape) == 3 and shape[2] in _IMAGE_CHANNELS and not dtype.startswith(("bool", "int64", "uint64")):
-        sides = [side for side in shape[:2] if side is not None]
-        if all(side >= _LEAST_IMAGE_SIDE for side in sides):
-            return TensorKind.IMAGE
-    return TensorKind.TENSOR
+    if dtype.startswith(("bool", "int64", "uint64")):
+        return TensorKind.TENSOR
+    if len(shape) == 3 and shape[2] in _IMAGE_CHANNELS:
+        is_image = all(side is None or side >= _LEAST_IMAGE_SIDE for side in shape[:2])
+    else:  # a square without channels, as the MNIST tutorials have it
+        is_image = len(shape) == 2 and shape[0] is not None and shape[0] == shape[1] and shape[0] >= _LEAST_SQUARE_SIDE
+    return TensorKind.IMAGE if is_image else TensorKind.TENSOR
 
 
 def _sent_dtype(dtype: str) -> str:
@@ -237,15 +243,17 @@ def _check_normalisation(normalisation: Normalisation, specs: Sequence[TensorSpe
 
 
 def _prepared(given: Any, spec: TensorSpec, wanted: Any, normalisation: Normalisation) -> Any:
-    if spec.kind is TensorKind.TEXT:
-        return given if len(wanted.shape) == 1 else keras.layers.Reshape((1,), name=f"served_{spec.name}")(given)
     if normalisation:
         # x * (scale / std) - mean / std; one number where all channels share it, since the layer keeps it as it is.
         means, stds = np.array(normalisation.mean or (0.0,)), np.array(normalisation.std or (1.0,))
         factors = (1.0 if normalisation.scale is None else normalisation.scale) / stds
         scale, offset = (float(part[0]) if len(part) == 1 else part.tolist() for part in (factors, -means / stds))
         given = keras.layers.Rescaling(scale, offset, dtype="float32", name="served_normalisation")(given)
-    return given if str(given.dtype) == str(wanted.dtype) else keras.ops.cast(given, wanted.dtype)
+    if str(given.dtype) != str(wanted.dtype):
+        given = keras.ops.cast(given, wanted.dtype)
+    if len(given.shape) != len(wanted.shape):
+        given = keras.layers.Reshape(wanted.shape[1:], name=f"served_{spec.name}")(given)
+    return given
 
 
 def _model(inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:

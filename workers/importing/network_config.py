@@ -123,8 +123,10 @@ def _check_object(item: Mapping[str, Any]) -> None:
         return
     if name in _CODE or name == "__lambda__":
         raise ImportRefused(f"the network has a {name} layer, which holds code; models are taken without code only")
-    if registered not in (None, name):
-        raise ImportRefused(f"the network has the custom object {registered[:200]!r}; only Keras' own parts are taken")
+    if registered not in (None, name) or ("module" in item and module is None):
+        raise ImportRefused(
+            f"the network has the custom object {(registered or name)[:200]!r}; only Keras' own parts are taken"
+        )
     known = _CLASSES.get(module) if module is not None else None
     fine = _CLASS.fullmatch(name) is not None
     if module is not None:

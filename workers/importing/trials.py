@@ -29,6 +29,7 @@ _LEAST_IMAGE_SIZE = 64
 _MOST_IDS = 1000
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
 _SATURATED = 0.999
+_SCALING = frozenset({"Normalization", "Rescaling"})
 
 
 class Trial:
@@ -44,6 +45,9 @@ class Trial:
 
     def __init__(self, model: Any, signature: Signature) -> None:
         self.signature = signature
+        layers = [layer for layer in layers_of(model) if layer.name != "served_complement"]
+        self.scales_itself = any(type(layer).__name__ in _SCALING for layer in layers)
+        """Whether the network brings its numbers into a range by itself."""
         self._run = _compiled(model, signature.inputs)
         self._ids_below = _ids_below(model)
         self.size = self._least_size()
@@ -149,7 +153,7 @@ def range_warnings(trial: Trial, labels: Sequence[str] | None, is_scaled: bool) 
         return [f"every sample image is answered alike ({label!r}): the network may get the wrong range; {advice}"]
     if np.ptp(answers, axis=0).max(initial=0) < _ABSOLUTE:
         return [f"every sample is answered alike{': ' + advice if is_image else ''}"]
-    if labels is None or not is_image or is_scaled or spec.dtype != "float32":
+    if labels is None or not is_image or trial.scales_itself or spec.dtype != "float32":
         return []
     small = np.concatenate(
         [trial.run({spec.name: one_row(trial.rows, row)[spec.name] / np.float32(255)})[0] for row in range(COUNT)]

@@ -8,7 +8,6 @@ from workers.progress import bar_line
 from workers.run import Run
 from workers.training.checkpoints import TrainingState
 
-
 _SHOWN = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 

@@ -77,7 +77,9 @@ def _begin(
 ) -> tuple[Setup, TrainingState, Arrays]:
     parameters = IMAGE_CLASSIFIER.validate(run.job.input)
     state, arrays = checkpoints.newest(IMAGE_CLASSIFIER.version_id, run.log) or (None, {})
-    dataset = datasets.get(parameters.dataset if state is None else state.dataset)
+    # What the name meant when the job was admitted, whatever it means now.
+    admitted = str(run.job.details.get("dataset") or parameters.dataset)
+    dataset = datasets.get(admitted if state is None else state.dataset)
     sizes = ", ".join(f"{split.examples} {name}" for name, split in dataset.splits.items())
     if state is None:
         run.log(f"training {IMAGE_CLASSIFIER.model} on {parameters.dataset}: {sizes}, {len(dataset.labels)} classes")

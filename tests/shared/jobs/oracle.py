@@ -64,7 +64,9 @@ class Oracle(Ledger):
             return [ring, int(bool(self.waiting(line))), held.hard, now, [], *map(self._handed, held.jobs)]
         if token and self.bells.get(pool) == token:
             del self.bells[pool]
-        side, got, gone = line.endswith("!"), [], []
+        side = line.endswith("!")
+        got: list[Record] = []
+        gone: list[Record] = []
         for r in self.waiting(line)[: scan if solo or not side else 0]:
             rows, size = self.sums(got)
             if r.deadline <= now:
@@ -161,7 +163,8 @@ class Oracle(Ledger):
 
     def reclaim(self, now: int, limit: int, max_alone: int, token: str) -> Answer:
         self.now = now
-        rings, up, back, lapsed = [], [], [], []
+        answer: tuple[list[str], list[str], list[str], list[str]] = ([], [], [], [])
+        rings, up, back, lapsed = answer
         for claim, held in sorted(self.claims.items(), key=lambda item: (item[1].lease, item[0])):
             if held.lease > now or len(up) + len(back) >= limit or len(lapsed) >= limit:
                 break
@@ -179,7 +182,7 @@ class Oracle(Ledger):
                     back.append(r.id)
                     if self.ring(r.pool, token):
                         rings.append(r.pool)
-        return [rings, up, back, lapsed]
+        return list(answer)
 
     def cancel(self, now: int, id_: str) -> str:
         self.now = now

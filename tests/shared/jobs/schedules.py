@@ -224,10 +224,10 @@ class Schedule:
 def _record(r: Record) -> dict[str, str | None]:
     return {
         "status": r.status, "attempt": str(r.attempt), "claim": r.claim, "queue": r.queue, "pool": r.pool,
-        "account": r.account, "flow": r.flow, "rows": str(r.rows), "bytes": str(r.bytes),
-        "suspect": str(int(r.suspect)), "score": str(r.score), "deadline": str(r.deadline), "created": str(r.created), "alone": str(r.alone),
-        "releases": str(r.releases), "error": r.error, "error_code": r.code,
-        "started": str(r.started) if r.started else None, "ended": str(r.ended) if r.ended else None,
+        "account": r.account, "flow": r.flow, "rows": str(r.rows), "bytes": str(r.bytes), "score": str(r.score),
+        "suspect": str(int(r.suspect)), "alone": str(r.alone), "releases": str(r.releases), "deadline": str(r.deadline),
+        "created": str(r.created), "started": str(r.started) if r.started else None,
+        "ended": str(r.ended) if r.ended else None, "error": r.error, "error_code": r.code,
     }  # fmt: skip
 
 

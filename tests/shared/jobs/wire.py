@@ -75,7 +75,8 @@ class Wire:
 
     def subscribe(self, *channels: str) -> None:
         """Listens to channels; their messages gather in ``messages``."""
-        self._socket.sendall(hiredis.pack_command(("SUBSCRIBE", *channels)) + hiredis.pack_command(("PING",)))
+        subscription: tuple[Any, ...] = ("SUBSCRIBE", *channels)
+        self._socket.sendall(hiredis.pack_command(subscription) + hiredis.pack_command(("PING",)))
         self._next()
         self.messages.clear()
 

@@ -65,6 +65,14 @@ def test_whole_numbers_of_an_image_arrive_as_bytes() -> None:
     assert np.allclose(rows.answers[0], rows.rows["image"].reshape(COUNT, -1) / 255, atol=1e-6)
 
 
+def test_a_square_without_channels_is_a_grey_image() -> None:
+    made = served(chain(keras.layers.Flatten(), shape=(28, 28)), normalisation=Normalisation(1 / 255))
+    assert made.signature.inputs[0].kind is TensorKind.IMAGE and made.signature.inputs[0].shape == (28, 28, 1)
+    tried = trial(made)
+    assert np.allclose(tried.answers[0], tried.rows["image"].reshape(COUNT, -1) / 255, atol=1e-6)
+    assert served(chain(keras.layers.Flatten(), shape=(28, 27))).signature.inputs[0].kind is TensorKind.TENSOR
+
+
 def test_a_name_that_somebody_chose_is_kept_and_an_automatic_one_is_not() -> None:
     age, words = keras.Input((1,), name="age"), keras.Input((4,))
     network = keras.Model([age, words], keras.layers.Concatenate()([age, words]))
@@ -253,6 +261,8 @@ def test_a_network_that_is_utterly_sure_names_the_scale() -> None:
     assert len(set(tried.answers[0].argmax(axis=1))) > 1
     [warning] = range_warnings(tried, LABELS, is_scaled=False)
     assert "utterly sure" in warning and "--scale 1/255" in warning
+    scaling = chain(keras.layers.Rescaling(1.0), *network.layers, shape=(12, 10, 3))
+    assert not range_warnings(trial(served(scaling, LABELS)), LABELS, is_scaled=False)
 
 
 def test_a_network_that_gets_the_right_range_is_not_warned_of() -> None:

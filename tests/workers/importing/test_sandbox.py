@@ -68,15 +68,15 @@ def probed(folder: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_confined_process_has_no_network_and_no_other_process(probed: Mapping[str, Any]) -> None:
-    if "system calls" not in probed["measures"]:
-        pytest.skip("this platform takes no system calls away")
+    if sys.platform != "linux":
+        pytest.skip("only Linux takes system calls away")
     denied = {name: probed[name] for name in ("connect", "unix", "pair", "program", "fork", "signal")}
     assert set(denied.values()) == {"PermissionError"}, denied
 
 
 def test_a_confined_process_sees_its_own_folder_only(probed: Mapping[str, Any]) -> None:
     if "files" not in probed["measures"]:
-        pytest.skip("this platform takes no files away")
+        pytest.skip("this kernel has no Landlock")
     denied = {name: probed[name] for name in ("secret", "neighbours", "outside")}
     assert set(denied.values()) == {"PermissionError"}, denied
 

@@ -244,6 +244,11 @@ def test_custom_objects(archive: Archive, with_layer: WithLayer) -> None:
     refused(archive(with_layer(custom)), "custom object 'Custom>Mine'")
 
 
+def test_a_class_that_nobody_registered(archive: Archive, with_layer: WithLayer) -> None:
+    custom = {"module": None, "class_name": "Mine", "config": {}, "registered_name": "Mine"}
+    refused(archive(with_layer(custom)), "custom object 'Mine'")
+
+
 def test_custom_objects_under_a_built_in_name(archive: Archive, with_layer: WithLayer) -> None:
     custom = {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": "Custom>Dense"}
     refused(archive(with_layer(custom)), "custom object")
