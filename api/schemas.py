@@ -67,6 +67,8 @@ def job_object(job: Job, base: str, place: Place | None = None) -> dict[str, Any
         answer["estimated_wait_seconds"] = place.estimated_wait_seconds if place else None
     if job.kind is JobKind.TRAINING:
         answer["destination"] = job.details.get("destination")
+        if isinstance(job.output, dict) and job.output.get("version"):
+            answer["output"] = {**job.output, "weights": base + _version_path(job.output["version"])}
     return answer
 
 
@@ -80,3 +82,8 @@ def _metrics(job: Job) -> dict[str, Any]:
     if job.attempt:
         found["attempt"] = job.attempt
     return found
+
+
+def _version_path(reference: str) -> str:
+    model, _, version_id = reference.partition(":")
+    return f"/v1/models/{model}/versions/{version_id}"

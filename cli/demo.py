@@ -1,7 +1,6 @@
 """``headrace demo``: the life of a model in about a minute, on real images, through the same doors as everybody's."""
 
 import shlex
-import signal
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from cli.programs import Shape
 from cli.progress import succeeded, watch
 from cli.promotion import move, wait_for_move
 from cli.service import Service, choose_port
-from cli.terminal import Failure, Interrupted, as_json_option, err, out, print_json, say, this_command
+from cli.terminal import Failure, Interrupted, as_json_option, err, on_stop_signals, out, print_json, say, this_command
 from cli.train import RECIPE, start_training
 from shared.settings import ArtifactsSettings, ClientSettings, HttpSettings, RedisSettings, Settings, load_settings
 
@@ -131,8 +130,7 @@ def _stopping(service: Service) -> Iterator[None]:
             signaled = True
             raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    on_stop_signals(on_signal)
     yield
 
 

@@ -78,11 +78,13 @@ def push(
         return
     output = job["output"]
     print_facts({"version": output["version"], **_described(output.get("signature") or {})})
-    print_facts({"labels": ", ".join(output.get("labels") or ()), "sample answer": output.get("sample")})
+    print_facts({"labels": ", ".join(output.get("labels") or ()), "sample answer": _answer(output.get("sample"))})
     for warning in output.get("warnings") or ():
         say(f"Warning: {warning}")
-    if output.get("alias"):
-        say(f"{output['alias']['alias']}: {output['alias']['state']}")
+    if alias:
+        state = client.get(f"/v1/models/{model}/aliases/{alias}")
+        wait_for_move(client, model, alias, state, wanted=output["id"])
+        say(f"{alias} of {model} is {output['id'][:SHORT_DIGITS]}.")
     else:
         digits = output["id"][:SHORT_DIGITS]
         say(f"`{this_command()} models promote {model} {digits}{client.option}` makes it the one that answers.")
@@ -205,6 +207,13 @@ def _moved(client: Client, model: str, alias: str, state: dict[str, Any], as_jso
         print_json(state)
     else:
         say(f"{alias} of {model} is {state['version'][:SHORT_DIGITS]}.")
+
+
+def _answer(sample: Any) -> Any:
+    """A sample answer in a few words."""
+    if isinstance(sample, dict) and {"label", "score"} <= sample.keys():
+        return f"{sample['label']}, score {sample['score']:.3f}"
+    return sample
 
 
 def _described(signature: dict[str, Any]) -> dict[str, str]:

@@ -16,15 +16,23 @@ def move(client: Client, model: str, alias: str, version: str, reason: str | Non
 
 
 def wait_for_move(
-    client: Client, model: str, alias: str, state: dict[str, Any], is_quiet: bool = False
+    client: Client, model: str, alias: str, state: dict[str, Any], is_quiet: bool = False, wanted: str = ""
 ) -> dict[str, Any]:
     """Waits until a move that was asked for is done.
+
+    Args:
+        client: The server.
+        model: The model, ``owner/name``.
+        alias: The alias that moves.
+        state: What the server said of it last.
+        is_quiet: Show nothing.
+        wanted: The version that it moves to, if the state may not know of the move.
 
     Raises:
         Failure: A worker could not load the version; the alias stays where it was.
         Interrupted: Ctrl-C; the move goes on.
     """
-    wanted = (state.get("pending") or state)["version"]
+    wanted = wanted or (state.get("pending") or state)["version"]
     with err.status("waiting for the workers to load it", spinner="dots") as display:
         if is_quiet or not err.is_terminal:
             display.stop()

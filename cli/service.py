@@ -1,5 +1,6 @@
 """The whole service on one machine: Redis server, API and workers, from the first start to the last stop."""
 
+import importlib.util
 import os
 import socket
 import threading
@@ -26,6 +27,7 @@ from shared.settings import Settings
 
 READY_SECONDS = 120.0
 GUARDIAN_SECONDS = 12.0
+NEEDED = ("flask", "granian", "tensorflow", "keras", "PIL")
 FIRST_ACCOUNT = "default"
 
 
@@ -61,6 +63,7 @@ class Service:
         Raises:
             Failure: Something cannot be started; what was started is stopped again.
         """
+        refuse_incomplete()
         self.folder.make()
         self.folder.lock()
         try:
@@ -162,6 +165,20 @@ class Service:
                 return session.get(f"{self.address}/readyz", timeout=2).ok
         except requests.RequestException:
             return False
+
+
+def refuse_incomplete() -> None:
+    """Makes sure that what the API and the workers need is installed, before each of them fails by itself.
+
+    Raises:
+        Failure: It is not.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Failure(
+            f"This machine lacks {', '.join(missing)} for the whole service; "
+            'install them with: pip install "headrace[api,worker]"'
+        )
 
 
 def choose_port(host: str, port: int) -> int:

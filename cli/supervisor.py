@@ -4,6 +4,7 @@ Every child leads a session of its own, so that Ctrl-C reaches only us and a kil
 A guardian process watches over the supervisor itself.
 """
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from cli.processes import (
     send,
     wait_until,
 )
+from cli.terminal import Failure
 
 FIRST_DELAY_SECONDS = 0.5
 MAX_DELAY_SECONDS = 30.0
@@ -142,7 +144,11 @@ class Supervisor:
     def run(self, until: threading.Event) -> None:
         """Looks after the children until the event is set."""
         while not until.wait(TICK_SECONDS):
-            self.tick()
+            try:
+                self.tick()
+            except OSError as error:  # a full disk, a closed terminal: no reason to stop looking after the children
+                with contextlib.suppress(OSError):
+                    self.say(f"The processes could not be looked after: {error}")
 
     def stop(self, grace_seconds: float = 6.0) -> None:
         """Stops everything: all but the Redis server first, so that each process can still hand its work back."""
@@ -174,19 +180,24 @@ class Supervisor:
                 child.process.wait(5)
 
     def _look_after(self, child: _Child, now: float) -> None:
+        if child.restart_at is None:
+            status = child.status()
+            if status is not None:
+                end_all([child.record], grace_seconds=0)  # what it had started itself
+                child.deaths = 1 if now - child.started > STEADY_SECONDS else child.deaths + 1
+                self._put_off(child, now, _ending(status, self.logs.last_line(child.program.name)))
+        elif now >= child.restart_at:
+            try:
+                self._launch(child.program, child.deaths)
+            except (OSError, Failure) as error:
+                child.deaths += 1
+                self._put_off(child, now, f"cannot be started ({error})")
+
+    def _put_off(self, child: _Child, now: float, reason: str) -> None:
         name = child.program.name
-        if child.restart_at is not None:
-            if now >= child.restart_at:
-                self._children[name] = self._launch(child.program, child.deaths)
-            return
-        status = child.status()
-        if status is None:
-            return
-        end_all([child.record], grace_seconds=0)  # what it had started itself
-        child.deaths = 1 if now - child.started > STEADY_SECONDS else child.deaths + 1
         delay = min(MAX_DELAY_SECONDS, self.first_delay_seconds * 2 ** (child.deaths - 1))
         child.restart_at = now + delay
-        self.say(f"{name} {_ending(status)}; it starts again in {delay:g} s. Its log: {self.logs.path(name)}")
+        self.say(f"{name} {reason}; it starts again in {delay:g} s. Its log: {self.logs.path(name)}")
 
     def _launch(self, program: Program, deaths: int = 0) -> _Child:
         if program.before is not None:
@@ -214,7 +225,7 @@ class Supervisor:
         self.run_file.write(records)
 
 
-def _ending(status: int) -> str:
+def _ending(status: int, last_words: str) -> str:
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}"
-    return f"ended with exit status {status}"
+    return f"ended with exit status {status}" + (f" ({last_words})" if status and last_words else "")

@@ -3,9 +3,11 @@
 import json
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -87,6 +89,13 @@ def this_command() -> str:
     if not beside.exists():
         return shlex.join([sys.executable, "-m", "cli"])
     return shlex.quote(str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside))
+
+
+def on_stop_signals(handle: Callable[[int, FrameType | None], None]) -> None:
+    """Handles what asks a process to stop; a hang-up that ``nohup`` ignores stays ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handle)
 
 
 def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -1,6 +1,5 @@
 """``headrace up``: runs the whole service on this machine until it is told to stop."""
 
-import signal
 import threading
 import time
 from pathlib import Path
@@ -10,7 +9,16 @@ import click
 
 from cli.programs import Shape
 from cli.service import Service
-from cli.terminal import as_json_option, data_dir_option, err, print_facts, print_json, say, this_command
+from cli.terminal import (
+    as_json_option,
+    data_dir_option,
+    err,
+    on_stop_signals,
+    print_facts,
+    print_json,
+    say,
+    this_command,
+)
 from shared.settings import load_settings
 
 _PORT = click.IntRange(0, 65_535)
@@ -42,8 +50,7 @@ def up(
             service.hurry()
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    on_stop_signals(on_signal)
     with service:
         if service.wait_until_ready(stop.is_set):
             _announce(service, time.monotonic() - begun, as_json)

@@ -24,7 +24,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:outbox              zset    webhook deliveries by due time
     P:{s}:list:{account}:{kind} zset  job ids by creation time, for listings
     P:{s}:retired             zset    account|kind|id by the time its record expires, to clean the listings
-    P:{s}:spilled             zset    paths in the artifact store of inputs and uploads, by the time to delete them
+    P:{s}:spilled             zset    paths in the artifact store of inputs, uploads and checkpoints, by the time to delete them
     P:{s}:totals              hash    counters for metrics: kind:status, and sums of milliseconds
 
     P:sweeper                 string  the lock of the sweeps

@@ -16,7 +16,8 @@ from typing import Any
 import structlog
 
 from shared.errors import ServiceError, Unavailable
-from shared.jobs.queue import JobQueue, Outcome, Taken
+from shared.jobs.claim import Outcome, Taken
+from shared.jobs.queue import JobQueue
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -22,8 +22,9 @@ import structlog
 from celery import Task
 
 from shared.errors import JobCanceled, JobError, JobReleased, Unavailable
+from shared.jobs.claim import Outcome
 from shared.jobs.job import Job, JobKind
-from shared.jobs.queue import JobQueue, Outcome
+from shared.jobs.queue import JobQueue
 from workers.claims import Claim, settle_patiently
 from workers.process import Process
 from workers.run import Run

@@ -14,6 +14,7 @@ from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import IdempotencyMismatch, JobError, TooManyRequests
 from shared.jobs.bells import Bells
+from shared.jobs.claim import Outcome, Taken, TakenJob
 from shared.jobs.job import SCHEMA, WEIGHTS, JobKind
 from shared.jobs.lua import Scripts
 from shared.settings import Settings
@@ -51,6 +52,13 @@ class NewJob:
     webhook: str = ""
     webhook_events: tuple[str, ...] = ()
 
+    @property
+    def scratch(self) -> str:
+        """Path in the artifact store of what goes when the job has ended, however it ended."""
+        if self.kind is JobKind.TRAINING:
+            return f"checkpoints/{self.id}"
+        return str(self.details.get("upload", ""))
+
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
@@ -59,45 +67,6 @@ class Submitted:
     id: str
     is_new: bool
     """False where an earlier submission made the job; ``id`` is that job's."""
-
-
-@dataclass(frozen=True, slots=True)
-class TakenJob:
-    """One job of a claim."""
-
-    id: str
-    attempt: int
-    rows: int
-    deadline_ms: int
-    """By Redis' clock."""
-    input: bytes
-    spill: str
-    """Path of the input in the artifact store, where it is too large for Redis."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The answer to a take."""
-
-    claim: str
-    jobs: Sequence[TakenJob]
-    has_more: bool
-    hard_ms: int
-    """When the claim ends whatever happens, by Redis' clock."""
-    now_ms: int
-    """Redis' clock at the take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one job of a claim ended."""
-
-    id: str
-    attempt: int
-    output: bytes | None = None
-    """JSON, of a job that succeeded."""
-    error: JobError | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
 class JobQueue:
@@ -139,13 +108,14 @@ class JobQueue:
             "deadline_by", "default" if new.deadline_seconds is None else "caller", "spill", spill,
             "details", json.dumps(new.details) if new.details else "", "source", new.source,
             "traceparent", new.traceparent, "webhook", new.webhook, "webhook_events", ",".join(new.webhook_events),
-            "upload", new.details.get("upload", ""),  # goes with the end of the job, however it ends
+            "scratch", new.scratch,
             "hook", int(bool(new.webhook) and "completed" in new.webhook_events),
         ]  # fmt: skip
         args = (
             new.id, new.queue, new.pool, new.account, new.priority, new.rows, size,
             self._cost(new.priority, new.rows, size), int(life * 1000), int(lives.record_days * 86_400_000),
-            int(lives.retain_seconds * 1000), f"{new.account}:{new.idempotency_key}" if new.idempotency_key else "", new.body_hash,
+            int(lives.retain_seconds * 1000),
+            f"{new.account}:{new.idempotency_key}" if new.idempotency_key else "", new.body_hash,
             settings.queue.max_rows, settings.queue.max_bytes, settings.queue.account_max_rows,
             settings.queue.account_max_bytes, new.waiter, inline,
         )  # fmt: skip

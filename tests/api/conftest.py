@@ -12,8 +12,11 @@ from api import create_app
 from shared.api_keys import ApiKeys
 from shared.artifacts import ArtifactStore
 from shared.connections import Redis
+from shared.datasets.dataset import Dataset, Split
+from shared.datasets.store import DatasetStore
+from shared.jobs.claim import Outcome, TakenJob
 from shared.jobs.job import JobKind
-from shared.jobs.queue import JobQueue, Outcome, TakenJob
+from shared.jobs.queue import JobQueue
 from shared.models.registry import ModelRegistry
 from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.models.version import ModelVersion
@@ -139,3 +142,25 @@ def count_jobs(redis: Redis) -> Callable[..., int]:
         return int(redis.zcard(f"headrace:{{a}}:list:{account}:{kind}"))
 
     return count
+
+
+@pytest.fixture
+def dataset(artifacts: ArtifactStore, redis: Redis, settings: Settings) -> Dataset:
+    """An empty data set called ``digits``."""
+    store = DatasetStore(artifacts, redis, settings)
+    splits = {name: Split((1, 1), ()) for name in ("train", "validation", "test")}
+    made = Dataset(
+        digest="d" * 64,
+        labels=("a", "b"),
+        splits=splits,
+        files={},
+        channels=3,
+        image_shape=(8, 8, 3),
+        is_encoded=False,
+        seed=0,
+        fractions={"train": 0.8, "validation": 0.1, "test": 0.1},
+        created_at="2026-01-01T00:00:00.000Z",
+    )
+    store.publish(made)
+    store.name("digits", made.digest, "a" * 26)
+    return made

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from api import create_app
-from shared.api_keys import ApiKeys
+from api.waiting import BACKSTOP_SECONDS
+from shared.connections import Redis
 from shared.models.version import ModelVersion
 from shared.settings import QueueSettings, RedisSettings, Settings
 
@@ -106,14 +108,35 @@ def test_a_process_starts_while_redis_is_away(own_server: Any, own_settings: Set
     app.extensions["headrace"].waiting.stop()
 
 
-def test_a_waiter_whose_subscription_broke_still_hears_of_the_end(
-    own_server: Any, own_settings: Settings, tmp_path: Path
+def test_a_waiter_is_woken_at_once_and_also_after_its_subscription_broke(
+    client: FlaskClient, redis: Redis, version: ModelVersion, finish: Callable[..., int], eventually: Callable[..., Any]
 ) -> None:
-    app = create_app(own_settings, sweeps=False)
-    services = app.extensions["headrace"]
-    text, _ = ApiKeys(services.redis, own_settings).create("ada", "test", ["admin"])
-    client = app.test_client()
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {text}"
-    services.redis.client_kill_filter(_type="pubsub")
-    assert client.get("/v1/jobs").status_code == 200
-    services.waiting.stop()
+    def wait_while(cut: bool) -> float:
+        body = {"version": version.id, "input": {"image": PIXEL}}
+        with ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(client.post, "/v1/predictions", json=body, headers={"Prefer": "wait=30"})
+            eventually(lambda: redis.zcard(f"headrace:{{a}}:queue:{version.id}"), 10)
+            if cut:
+                redis.client_kill_filter(_type="pubsub")
+            ended = time.monotonic()
+            assert finish(version.id) == 1
+            job = reply.result(20).json
+        assert job is not None and job["status"] == "succeeded"
+        return time.monotonic() - ended
+
+    eventually(lambda: redis.pubsub_numsub("headrace:changed")[0][1], 10)
+    assert wait_while(cut=False) < 1
+    assert wait_while(cut=True) < BACKSTOP_SECONDS + 2
+    assert wait_while(cut=False) < BACKSTOP_SECONDS + 2
+    eventually(lambda: redis.pubsub_numsub("headrace:changed")[0][1], 10)
+    assert wait_while(cut=False) < 1
+
+
+def test_more_threads_than_a_client_has_connections_by_default_are_all_answered(
+    client_of: Callable[[str], FlaskClient], api_key: str
+) -> None:
+    def read(_: int) -> int:
+        return client_of(api_key).get("/v1/jobs").status_code
+
+    with ThreadPoolExecutor(150) as pool:
+        assert set(pool.map(read, range(300))) == {200}

@@ -56,7 +56,7 @@ def test_metrics_tell_jobs_queues_workers_and_batches(
     redis: Redis,
     settings: Settings,
 ) -> None:
-    from shared.jobs.queue import Outcome
+    from shared.jobs.claim import Outcome
 
     body = {"version": version.id, "input": {"image": PIXEL}}
     for _ in range(3):

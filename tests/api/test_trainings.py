@@ -4,34 +4,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.artifacts import ArtifactStore
-from shared.connections import Redis
-from shared.datasets.dataset import Dataset, Split
-from shared.datasets.store import DatasetStore
+from shared.datasets.dataset import Dataset
 from shared.models.registry import ModelRegistry
-from shared.settings import Settings
-
-
-@pytest.fixture
-def dataset(artifacts: ArtifactStore, redis: Redis, settings: Settings) -> Dataset:
-    """An empty data set called ``digits``."""
-    store = DatasetStore(artifacts, redis, settings)
-    splits = {name: Split((1, 1), ()) for name in ("train", "validation", "test")}
-    made = Dataset(
-        digest="d" * 64,
-        labels=("a", "b"),
-        splits=splits,
-        files={},
-        channels=3,
-        image_shape=(8, 8, 3),
-        is_encoded=False,
-        seed=0,
-        fractions={"train": 0.8, "validation": 0.1, "test": 0.1},
-        created_at="2026-01-01T00:00:00.000Z",
-    )
-    store.publish(made)
-    store.name("digits", made.digest, "a" * 26)
-    return made
 
 
 @pytest.fixture
@@ -121,6 +95,19 @@ def test_a_destination_is_made_only_by_a_key_that_may_make_models(
     assert trainer.post(path, json=_body()).status_code == 403
     registry.create_model("ada", "cats")
     assert trainer.post(path, json=_body()).status_code == 201
+
+
+def test_the_version_that_came_of_a_training_is_named_as_clients_want_it(
+    client: FlaskClient, dataset: Dataset, path: str, finish: Callable[..., int]
+) -> None:
+    job = client.post(path, json=_body()).json
+    assert job is not None
+    output = b'{"version": "ada/cats:%s", "weights": "", "metrics": {}}' % (b"e" * 64)
+    assert finish("training", output, "train.cpu") == 1
+    seen = client.get(f"/v1/trainings/{job['id']}").json
+    assert seen is not None
+    assert seen["output"]["version"] == f"ada/cats:{'e' * 64}"
+    assert seen["output"]["weights"] == f"http://localhost/v1/models/ada/cats/versions/{'e' * 64}"
 
 
 def test_a_data_set_is_shown_and_deleted(client: FlaskClient, dataset: Dataset) -> None:

@@ -152,8 +152,13 @@ def test_a_model_is_pushed_with_its_options_and_described(
         "outputs": [{"name": "scores", "kind": "category", "shape": [2], "dtype": "float32"}],
     }
     output = {"id": VERSION, "version": f"me/cats:{VERSION}", "signature": signature, "labels": ["cat", "dog"]}
-    output |= {"sample": {"label": "cat"}, "warnings": ["It answers alike for every input."], "alias": None}
-    server.answer_in_turn(reply({"username": "me"}), reply({"id": "a1", "status": "succeeded", "output": output}, 201))
+    output |= {"sample": {"label": "cat", "score": 0.75}, "warnings": ["It answers alike for every input."]}
+    server.answer_in_turn(
+        reply({"username": "me"}),
+        reply({"id": "a1", "status": "succeeded", "output": output}, 201),
+        reply({"alias": "candidate", "version": None, "pending": {"version": VERSION, "ready": [], "missing": ["w"]}}),
+        reply({"alias": "candidate", "version": VERSION, "pending": None}),
+    )
     result = against_server(
         "models", "push", file, "--name", "me/cats", "--labels-file", labels, "--scale", "1/255", "--alias", "candidate"
     )
@@ -163,6 +168,8 @@ def test_a_model_is_pushed_with_its_options_and_described(
     assert b'name="scale"\r\n\r\n1/255\r\n' in body
     assert b'name="alias"\r\n\r\ncandidate\r\n' in body
     assert "input image" in result.stdout and "any × any × 3" in result.stdout
+    assert "cat, score 0.750" in result.stdout
+    assert f"candidate of me/cats is {VERSION[:12]}." in result.stderr
     assert "Warning: It answers alike for every input." in result.stderr
 
 

@@ -16,7 +16,8 @@ import structlog
 
 from shared.artifacts import ArtifactStore
 from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError
-from shared.jobs.queue import JobQueue, Outcome, TakenJob
+from shared.jobs.claim import Outcome, TakenJob
+from shared.jobs.queue import JobQueue
 from shared.models.registry import ModelRegistry
 from shared.settings import Settings
 from workers.claims import Claim, Claims, settle_patiently

@@ -14,7 +14,7 @@ local function key(kind, name) return P..':'..kind..':'..name end
 
 local FIELDS = {'status', 'attempt', 'claim', 'queue', 'pool', 'flow', 'account', 'kind', 'rows', 'bytes', 'suspect',
                 'deadline', 'deadline_by', 'score', 'alone', 'releases', 'idem', 'keep', 'retain', 'spill', 'hook',
-                'created', 'started', 'upload'}
+                'created', 'started', 'scratch'}
 local function get(id)                           -- the record, or nil
   local values = call('HMGET', key('job', id), unpack(FIELDS))
   if not values[1] then return nil end
@@ -101,7 +101,8 @@ local function finish(j, r, by)
   end
   if j.idem ~= '' then call('PEXPIRE', key('idem', j.idem), j.keep) end
   if j.spill ~= '' then call('ZADD', P..':spilled', now + j.retain, j.spill) end
-  if j.upload and j.upload ~= '' then call('ZADD', P..':spilled', now, j.upload) end
+  -- A minute later: a worker that does not know of the end yet may still write there.
+  if j.scratch and j.scratch ~= '' then call('ZADD', P..':spilled', now + 60000, j.scratch) end
   call('ZADD', P..':retired', now + j.keep, j.account..'|'..j.kind..'|'..j.id)
   if j.hook == '1' then call('ZADD', OUTBOX, 'NX', now, j.id..'|completed') end
   local account = key('account', j.account)

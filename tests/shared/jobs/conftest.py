@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from shared.connections import Redis
+from shared.jobs.claim import Outcome, Taken
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import JobQueue, NewJob, Outcome, Taken
+from shared.jobs.queue import JobQueue, NewJob
 from tests.conftest import RedisServer
 from tests.shared.jobs.wire import Wire, text
 

@@ -1,0 +1,46 @@
+"""What a worker holds between take and settle."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.errors import JobError
+
+
+@dataclass(frozen=True, slots=True)
+class TakenJob:
+    """One job of a claim."""
+
+    id: str
+    attempt: int
+    rows: int
+    deadline_ms: int
+    """By Redis' clock."""
+    input: bytes
+    spill: str
+    """Path of the input in the artifact store, where it is too large for Redis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The answer to a take."""
+
+    claim: str
+    jobs: Sequence[TakenJob]
+    has_more: bool
+    hard_ms: int
+    """When the claim ends whatever happens, by Redis' clock."""
+    now_ms: int
+    """Redis' clock at the take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one job of a claim ended."""
+
+    id: str
+    attempt: int
+    output: bytes | None = None
+    """JSON, of a job that succeeded."""
+    error: JobError | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
