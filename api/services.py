@@ -1,6 +1,7 @@
 """What one API process works with: the stores and queues of ``shared``, opened once and handed to every request."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -91,8 +92,21 @@ def start_threads(services: Services, *, sweeps: bool) -> None:
     """Begins to hear of ended jobs, and to sweep, so that nothing waits for a living worker."""
     services.waiting.start()
     if sweeps:
-        sweeper = Sweeper(services.redis, services.settings, services.artifacts, also=(services.promotions.sweep,))
+        also = (services.promotions.sweep, _rebuild_once(services))
+        sweeper = Sweeper(services.redis, services.settings, services.artifacts, also=also)
         threading.Thread(target=sweeper.run_forever, args=(threading.Event(),), name="sweeps", daemon=True).start()
+
+
+def _rebuild_once(services: Services) -> Callable[[], None]:
+    """Enters into Redis what the store holds and Redis may have lost with its last second; tried until it is done."""
+    left = [services.datasets.rebuild, services.registry.rebuild]
+
+    def rebuild() -> None:
+        while left:
+            left[-1]()
+            left.pop()
+
+    return rebuild
 
 
 def services() -> Services:

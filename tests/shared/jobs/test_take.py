@@ -1,24 +1,17 @@
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
-
-from shared.artifacts import ArtifactStore
 from shared.connections import Redis
-from shared.errors import IdempotencyMismatch, ModelLoadError, PredictionError, TooManyRequests
-from shared.jobs.claim import Outcome, Taken
-from shared.jobs.job import JobKind, JobStatus, new_job_id
+from shared.jobs.claim import Taken
+from shared.jobs.job import JobStatus
 from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
-from shared.settings import JobsSettings, QueueSettings, Settings, TrainingSettings
+from shared.settings import JobsSettings, Settings
 
-Check = Callable[[], list[str]]
 Jobs = Callable[..., list[str]]
 Maker = Callable[..., NewJob]
 Messages = Callable[..., list[dict[str, Any]]]
-Outcomes = Callable[..., list[Outcome]]
 Takes = Callable[..., Taken]
 
 
