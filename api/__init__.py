@@ -8,6 +8,7 @@ from api.errors import register_errors
 from api.json_response import BareResponse
 from api.routes import BLUEPRINTS
 from api.services import open_services, start_threads
+from api.shutdown import call_at_shutdown
 from api.uploads import UploadRequest, remove_stale
 from shared.logs import configure_logs
 from shared.settings import Settings, load_settings
@@ -20,9 +21,8 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
         settings: The process's settings; read from the environment unless given.
         sweeps: Whether this process takes part in the sweeps.
     """
-    if settings is None:
-        settings = load_settings()
-        configure_logs(settings)
+    is_own_process = settings is None
+    settings = settings or load_settings()
     app = Flask(__name__, static_folder=None)
     app.request_class, app.response_class = UploadRequest, BareResponse
     app.config["MAX_CONTENT_LENGTH"] = settings.http.max_body_bytes
@@ -38,4 +38,7 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
         app.register_blueprint(blueprint)
     remove_stale(settings)
     start_threads(services, sweeps=sweeps)
+    if is_own_process:
+        configure_logs(settings)
+        call_at_shutdown(services.waiting.dismiss)
     return app

@@ -34,18 +34,19 @@ _RETRY_SECONDS = 0.5
 class Seat:
     """One request's wait for one job."""
 
-    def __init__(self, job_id: str, channel: str) -> None:
+    def __init__(self, job_id: str, channel: str, dismissed: threading.Event) -> None:
         self.job_id = job_id
         self.channel = channel
         self.event = threading.Event()
+        self._dismissed = dismissed
 
     def wait(self, seconds: float, jobs: JobStore) -> Job | None:
-        """The job once it has ended, or ``None`` when the time is over or the job is gone.
+        """The job once it has ended, or ``None`` when the time is over, the process shuts down or the job is gone.
 
         A failure of Redis in the meantime is not the caller's: the job was accepted, so the wait goes on.
         """
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not self._dismissed.is_set():
             woken = self.event.wait(min(left, BACKSTOP_SECONDS))
             self.event.clear()
             try:
@@ -78,6 +79,7 @@ class Waiting:
         self._seats: dict[str, set[Seat]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._dismissed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="waiting", daemon=True)
 
     def start(self) -> None:
@@ -91,12 +93,17 @@ class Waiting:
             self._redis.publish(self.channel, "")
         self._thread.join(2 * _RETRY_SECONDS)
 
+    def dismiss(self) -> None:
+        """Lets all that wait be answered now, and nobody wait any more; for the end of the process."""
+        self._dismissed.set()
+        self._wake_all()
+
     @contextmanager
     def seat(self, job_id: str) -> Iterator[Seat | None]:
         """A place to wait for a job, ``None`` where all places of the process are taken."""
-        seat = Seat(job_id, self.channel)
+        seat = Seat(job_id, self.channel, self._dismissed)
         with self._lock:
-            taken = self._free > 0
+            taken = self._free > 0 and not self._dismissed.is_set()
             if taken:
                 self._free -= 1
                 self._seats.setdefault(job_id, set()).add(seat)
@@ -143,15 +150,18 @@ class Waiting:
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe":  # also after the client reconnected by itself
             self._changed()
-            with self._lock:
-                waiting = [seat for seats in self._seats.values() for seat in seats]
+            self._wake_all()
         elif message["type"] != "message":
             return
         elif message["channel"] == self._changes.encode():
             self._changed()
-            return
         else:
             with self._lock:
-                waiting = list(self._seats.get(message["data"].decode(), ()))
-        for seat in waiting:
-            seat.event.set()
+                for seat in self._seats.get(message["data"].decode(), ()):
+                    seat.event.set()
+
+    def _wake_all(self) -> None:
+        with self._lock:
+            for seats in self._seats.values():
+                for seat in seats:
+                    seat.event.set()

@@ -1,5 +1,6 @@
 """``headrace up``: runs the whole service on this machine until it is told to stop."""
 
+import shlex
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,6 @@ from cli.service import Service
 from cli.terminal import (
     as_json_option,
     data_dir_option,
-    err,
     on_stop_signals,
     print_facts,
     print_json,
@@ -53,24 +53,22 @@ def up(
     on_stop_signals(on_signal)
     with service:
         if service.wait_until_ready(stop.is_set):
-            _announce(service, time.monotonic() - begun, as_json)
+            option = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
+            _announce(service, time.monotonic() - begun, option, as_json)
         stop.wait()
         say("Stopping…")
     say("Stopped.")
 
 
-def _announce(service: Service, seconds: float, as_json: bool) -> None:
+def _announce(service: Service, seconds: float, option: str, as_json: bool) -> None:
     folder = service.folder
     if as_json:
         print_json({"address": service.address, "api_key_file": str(folder.api_key), "data_dir": str(folder.root)})
         return
-    print_facts(
-        {"address": service.address, "key": folder.api_key, "logs": folder.logs, "data": folder.root},
-    )
+    print_facts({"address": service.address, "key": folder.api_key, "logs": folder.logs, "data": folder.root})
+    command = this_command()
     say(f"Ready after {seconds:.1f} s. In another terminal:")
-    command = f"{this_command()}"
-    where = f" --data-dir {folder.root}"
-    say(f"  {command} datasets push photos/ --name cats{where}")
-    say(f"  {command} train --dataset cats --destination me/cats{where}")
-    say(f"  {command} demo        shows all of it on handwritten digits")
-    err.print("Ctrl-C stops everything.")
+    say(f"  {command} datasets push photos/ --name cats{option}")
+    say(f"  {command} train --dataset cats --destination me/cats{option}")
+    say(f"  {command} demo    (shows all of it on handwritten digits)")
+    say("Ctrl-C stops everything.")

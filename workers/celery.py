@@ -78,7 +78,7 @@ def _logs(**_: object) -> None:
 @signals.celeryd_after_setup.connect
 def _add_own_queue(sender: str, instance: Any, **_: object) -> None:
     """Lets an inference worker be asked by name to load a version."""
-    if _role(instance.app) == "predict":
+    if kind_of(instance.app) == "inference":
         queue = own_queue(worker_name(settings))
         instance.app.amqp.queues.select_add(queue, exchange=queue, routing_key=queue)
 
@@ -95,7 +95,7 @@ def _ready(sender: Any, **_: object) -> None:
     """Begins the heartbeat, in the worker itself: children come and go."""
     global _pool
     _pool = sender.pool
-    kind = KINDS[_role(sender.app)]
+    kind = kind_of(sender.app)
     process = current_process()
 
     def beat() -> None:
@@ -135,9 +135,10 @@ def _shut_down(**_: object) -> None:
         return
 
 
-def _role(celery: Celery) -> str:
+def kind_of(celery: Celery) -> str:
+    """What kind of worker this is, by the queues that it was told to consume."""
     for name in celery.amqp.queues.consume_from:
         role = str(name).partition(".")[0]
         if role in KINDS:
-            return role
+            return KINDS[role]
     raise SystemExit("Name the worker's queue with -Q: predict.cpu, train.cpu, prepare.cpu or io.")

@@ -1,10 +1,17 @@
 """Fixtures for the HTTP service: an application on the tests' server, and clients with keys of two accounts."""
 
+import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -21,6 +28,15 @@ from shared.models.registry import ModelRegistry
 from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.models.version import ModelVersion
 from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+
 
 CLASSIFIER = Signature(
     inputs=(TensorSpec("image", TensorKind.IMAGE, "uint8", (32, 32, 3)),),
@@ -164,3 +180,30 @@ def dataset(artifacts: ArtifactStore, redis: Redis, settings: Settings) -> Datas
     store.publish(made)
     store.name("digits", made.digest, "a" * 26)
     return made
+
+
+@pytest.fixture
+def server(settings: Settings, redis: Redis, tmp_path: Path) -> Iterator[Server]:
+    """The service as it is run, on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    variables = {"HEADRACE_REDIS__URL": settings.redis.url, "HEADRACE_DATA_DIR": str(settings.data_dir)}
+    command = [sys.executable, "-m", "granian", "--factory", "--interface", "wsgi", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--blocking-threads", "32", "--no-ws", "api:create_app"]
+    with (tmp_path / "granian.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env={**os.environ, **variables}, stdout=log, stderr=log, cwd=Path(__file__).parents[2]
+        )
+    url = f"http://127.0.0.1:{port}"
+    until = time.monotonic() + 30
+    while True:
+        try:
+            requests.get(f"{url}/readyz", timeout=5).raise_for_status()
+            break
+        except requests.RequestException:
+            assert time.monotonic() < until and process.poll() is None, (tmp_path / "granian.log").read_text()
+            time.sleep(0.05)
+    yield Server(url, process)
+    process.terminate()
+    process.wait(20)

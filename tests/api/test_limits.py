@@ -140,3 +140,21 @@ def test_more_threads_than_a_client_has_connections_by_default_are_all_answered(
 
     with ThreadPoolExecutor(150) as pool:
         assert set(pool.map(read, range(300))) == {200}
+
+
+def test_a_process_that_shuts_down_answers_those_who_wait(
+    client: FlaskClient, redis: Redis, version: ModelVersion, eventually: Callable[..., Any]
+) -> None:
+    waiting = client.application.extensions["headrace"].waiting
+    body = {"version": version.id, "input": {"image": PIXEL}}
+    with ThreadPoolExecutor(2) as pool:
+        created = pool.submit(client.post, "/v1/predictions", json=body, headers={"Prefer": "wait=60"})
+        eventually(lambda: redis.zcard(f"headrace:{{a}}:queue:{version.id}"), 10)
+        job_id = redis.zrange(f"headrace:{{a}}:queue:{version.id}", 0, 0)[0].decode()
+        read = pool.submit(client.get, f"/v1/jobs/{job_id}?wait=60")
+        eventually(lambda: len(waiting._seats.get(job_id, ())) == 2, 10)
+        waiting.dismiss()
+        replies = [created.result(10).json, read.result(10).json]
+    assert [reply["status"] for reply in replies if reply is not None] == ["starting", "starting"]
+    late = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"})
+    assert late.status_code == 201

@@ -1,23 +1,17 @@
 import json
-import os
-import socket
 import subprocess
-import sys
 import threading
-import time
 import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from shared.jobs.claim import Outcome
 from shared.jobs.queue import JobQueue
 from shared.models.registry import ModelRegistry
 from shared.models.version import ModelVersion
-from shared.settings import Settings
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -53,7 +47,8 @@ for call in (
 answer["errors"] = errors
 answer["models"] = sorted(model.name for model in client.models.list().results)
 answer["versions"] = [entry.id for entry in client.models.get("ada/digits").versions.list().results]
-answer["deleted"] = [client.models.create("ada", "new", visibility="private", hardware="cpu").name, client.models.delete("ada", "new")]
+made = client.models.create("ada", "new", visibility="private", hardware="cpu")
+answer["deleted"] = [made.name, client.models.delete("ada", "new")]
 recipe = client.models.get("headrace/image-classifier").latest_version
 training = client.trainings.create(
     version="headrace/image-classifier:" + recipe.id, input={"dataset": "digits"}, destination="ada/cats"
@@ -79,33 +74,6 @@ def stock_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(settings: Settings, redis: Any, tmp_path: Path) -> Iterator[str]:
-    """The service as it is run, on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    variables = {"HEADRACE_REDIS__URL": settings.redis.url, "HEADRACE_DATA_DIR": str(settings.data_dir)}
-    command = [sys.executable, "-m", "granian", "--factory", "--interface", "wsgi", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--blocking-threads", "32", "--no-ws", "api:create_app"]
-    with (tmp_path / "granian.log").open("w") as log:
-        process = subprocess.Popen(
-            command, env={**os.environ, **variables}, stdout=log, stderr=log, cwd=Path(__file__).parents[2]
-        )
-    url = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 30
-    while True:
-        try:
-            requests.get(f"{url}/readyz", timeout=5).raise_for_status()
-            break
-        except requests.RequestException:
-            assert time.monotonic() < until and process.poll() is None, (tmp_path / "granian.log").read_text()
-            time.sleep(0.05)
-    yield url
-    process.terminate()
-    process.wait(20)
-
-
-@pytest.fixture
 def working(queue: JobQueue, version: ModelVersion) -> Iterator[None]:
     """Something that answers every prediction of a version, as a worker does."""
     stop = threading.Event()
@@ -125,7 +93,7 @@ def working(queue: JobQueue, version: ModelVersion) -> Iterator[None]:
 @pytest.mark.usefixtures("working", "dataset")
 def test_the_stock_client_of_python_works_unmodified(
     stock_python: Path,
-    server: str,
+    server: Any,
     api_key: str,
     version: ModelVersion,
     publish: Callable[..., ModelVersion],
@@ -134,7 +102,7 @@ def test_the_stock_client_of_python_works_unmodified(
     slow = publish(name="slow")
     registry.move_alias("ada", "slow", "production", slow.id, "ada")
     done = subprocess.run(
-        [stock_python, "-c", SCRIPT, server, api_key, version.id], capture_output=True, text=True, timeout=120
+        [stock_python, "-c", SCRIPT, server.url, api_key, version.id], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     output = {"label": "one"}

@@ -75,6 +75,11 @@ class ModelCache:
         self._loading = threading.Lock()
         self._models: OrderedDict[str, tuple[LoadedModel, int]] = OrderedDict()
 
+    def prepare(self) -> None:
+        """Starts the engine, so that the first load does not wait for it; called ahead, from another thread."""
+        if self._loader is None:
+            _tensorflow(self._settings)
+
     def holds(self, version_id: str) -> bool:
         """Whether the version is ready, so that ``get`` answers at once."""
         return version_id in self._models

@@ -4,6 +4,7 @@
 traced once for every batch size and costs less than one.
 """
 
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ WEIGHTS_FACTOR = 2
 
 _alive: "weakref.WeakSet[Predictor]" = weakref.WeakSet()
 _is_prepared = False
+_preparing = threading.Lock()
 
 
 class Predictor:
@@ -56,16 +58,17 @@ class Predictor:
 def prepare(settings: Settings) -> None:
     """Starts TensorFlow's runtime as the settings say; only the first call counts, it cannot be changed afterwards."""
     global _is_prepared
-    if _is_prepared:
-        return
-    threads = settings.inference.threads
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
-    tf.zeros(1).numpy()
-    _is_prepared = True
+    with _preparing:
+        if _is_prepared:
+            return
+        threads = settings.inference.threads
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)
+        tf.zeros(1).numpy()
+        _is_prepared = True
 
 
 def load(version: ModelVersion, folder: Path, settings: Settings) -> Predictor:

@@ -1,10 +1,13 @@
 """Drains a pool of predictions in batches."""
 
+import threading
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
 
 from shared.jobs.bells import DRAIN_TASKS
-from workers.celery import app, current_process
+from workers.celery import app, current_process, kind_of
 from workers.loaded import report_versions_of
 
 if TYPE_CHECKING:
@@ -16,6 +19,13 @@ if TYPE_CHECKING:
 def predict(pool: str, shard: str, token: str) -> None:
     """Runs waiting predictions of a pool for one time slice."""
     drain().run(pool, token)
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
+def _prepare(sender: Any, **_: object) -> None:
+    """Imports TensorFlow while nothing waits for it."""
+    if kind_of(sender.app) == "inference":
+        threading.Thread(target=lambda: model_cache().prepare(), name="prepare", daemon=True).start()
 
 
 @cache
