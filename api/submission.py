@@ -16,7 +16,7 @@ import orjson
 from api.headers import JobHeaders
 from api.waiting import Seat, Waiting
 from shared.connections import Redis
-from shared.errors import NotFound
+from shared.errors import InvalidInput, NotFound
 from shared.jobs.job import Job, JobKind, JobStatus
 from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
@@ -56,9 +56,11 @@ class Submission:
             The job as a create answers it, and whether it was made by this call.
 
         Raises:
+            InvalidInput: The deadline cannot be met.
             NotFound: The job that this idempotency key made has been deleted.
         """
         new = self._addressed(new, headers, body)
+        self._check_deadline(new)
         with self._seat(new.id, headers.wait_seconds) as seat:
             if seat is not None:
                 new = replace(new, waiter=seat.channel)
@@ -88,6 +90,19 @@ class Submission:
         """An account's job without its data; ``None`` where it has no such job."""
         job = self._jobs.peek(job_id) if is_job_id(job_id) else None
         return job if job is not None and job.account == account else None
+
+    def _check_deadline(self, new: NewJob) -> None:
+        """Refuses what would only expire: 422, since some clients repeat a 429 at once."""
+        if new.deadline_seconds is None:
+            return
+        wait = self._jobs.expected_wait(new)
+        if wait is not None and wait > new.deadline_seconds:
+            raise InvalidInput(
+                f"The deadline of {new.deadline_seconds:g} s cannot be met: about {wait:.0f} s of work wait before "
+                "this job. Ask for more time with Cancel-After, or try again later.",
+                "Cancel-After",
+                "deadline",
+            )
 
     def _addressed(self, new: NewJob, headers: JobHeaders, body: Iterable[bytes]) -> NewJob:
         if headers.deadline_seconds is not None or headers.traceparent:

@@ -147,13 +147,18 @@ class Service:
         else:
             self._embedded = EmbeddedRedis(self.folder, self.settings)
             self.settings = with_redis_url(self.settings, self._embedded.start(supervisor, self._run_file))
-        if not self.folder.api_key.exists():
-            text, _ = ApiKeys(open_redis(self.settings), self.settings).create(FIRST_ACCOUNT, "first key", ["admin"])
-            write_private(self.folder.api_key, text + "\n")
+        self._make_first_key()
         for program in self._programs():
             supervisor.start(program)
         self._keeper = threading.Thread(target=supervisor.run, args=(self._ended,), name="supervisor", daemon=True)
         self._keeper.start()
+
+    def _make_first_key(self) -> None:
+        """Makes a key for this machine's commands, unless the server knows the one that lies in the folder."""
+        keys, file = ApiKeys(open_redis(self.settings), self.settings), self.folder.api_key
+        if not file.exists() or keys.find(file.read_text().strip()) is None:
+            text, _ = keys.create(FIRST_ACCOUNT, "first key", ["admin"])
+            write_private(file, text + "\n")
 
     def _programs(self) -> list[Program]:
         return programs(self.settings, self.folder, self._shape, self._prefix)

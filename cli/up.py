@@ -36,7 +36,7 @@ def up(
 ) -> None:
     """Run everything on this machine: Redis server, API and workers.
 
-    Sets HEADRACE_REDIS__URL? Then that server is used and none is started. Ctrl-C stops everything.
+    Where HEADRACE_REDIS__URL is set, that server is used and none is started. Ctrl-C stops everything.
 
     Example: headrace up --port 8080 --data-dir ./data
     """

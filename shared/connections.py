@@ -30,6 +30,7 @@ def open_redis(settings: Settings) -> redis.Redis:
         "retry_on_error": [RedisConnectionError],
         "client_name": "headrace",
         "protocol": 2,
+        "max_connections": 4096,  # one for each thread that speaks at once; the client's own limit is 100
         "driver_info": None,
     }
     if not settings.redis.url.startswith("unix:"):

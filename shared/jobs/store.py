@@ -12,9 +12,9 @@ from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import InvalidInput
 from shared.heartbeats import Heartbeats
-from shared.jobs.job import Job, JobKind, JobStatus, job_from_record
+from shared.jobs.job import WEIGHTS, Job, JobKind, JobStatus, job_from_record
 from shared.jobs.lua import Scripts
-from shared.jobs.queue import LIMIT
+from shared.jobs.queue import LIMIT, NewJob
 from shared.settings import Settings
 
 SCAN = 5000
@@ -151,23 +151,38 @@ class JobStore:
 
     def place(self, job: Job) -> Place | None:
         """Where a waiting job stands, or ``None`` where it waits no more."""
-        keys = self._keys
         with translated(), self._redis.pipeline(transaction=False) as pipe:
             for line in (job.queue, job.queue + "!"):
-                pipe.zrank(keys.in_shard("queue", line, shard=job.id[0]), job.id)
-            pipe.hmget(keys.in_shard("load", job.queue, shard=job.id[0]), "rows")
-            pipe.zcard(keys.in_shard("queue", job.queue, shard=job.id[0]))
-            pipe.hmget(keys.in_shard("pace", job.queue, shard=job.id[0]), "rows", "ms")
-            rank, side_rank, (rows,), count, (done, busy) = pipe.execute()
+                pipe.zrank(self._keys.in_shard("queue", line, shard=job.id[0]), job.id)
+            rank, side_rank = pipe.execute()
         position = rank if rank is not None else side_rank
-        if position is None:
-            return None
-        role, _, pool = job.pool.partition(".")
-        workers = len(self._heartbeats.living(kind=_WORKER_KINDS.get(role, role), pool=pool))
+        return None if position is None else Place(int(position), self._wait(job.queue, job.pool, int(position)))
+
+    def expected_wait(self, new: NewJob) -> float | None:
+        """Seconds until a job would be computed that is submitted now; ``None`` where nothing tells.
+
+        Its place follows from the score that it would get, so another account's backlog counts as little as it will.
+        """
+        load = self._keys.in_shard("load", new.queue)
+        with translated():
+            clock, finish = self._redis.hmget(load, "v", f"f:{new.account}:{new.priority}")
+            score = max(float(clock or 0), float(finish or 0)) + WEIGHTS[new.priority] * new.rows
+            ahead = self._redis.zcount(self._keys.in_shard("queue", new.queue), "-inf", f"({score}")
+        return self._wait(new.queue, new.pool, int(ahead))
+
+    def _wait(self, queue: str, pool: str, ahead: int) -> float | None:
+        """Seconds for so many jobs of a queue, by the pace of late and the workers that live."""
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hget(self._keys.in_shard("load", queue), "rows")
+            pipe.zcard(self._keys.in_shard("queue", queue))
+            pipe.hmget(self._keys.in_shard("pace", queue), "rows", "ms")
+            rows, count, (done, busy) = pipe.execute()
+        role, _, label = pool.partition(".")
+        workers = len(self._heartbeats.living(kind=_WORKER_KINDS.get(role, role), pool=label))
         if not workers or not done or not busy or float(done) <= 0:
-            return Place(int(position), None)
+            return None
         rows_each = int(rows or 0) / count if count else 1.0
-        return Place(int(position), round(position * rows_each * float(busy) / float(done) / 1000 / workers, 3))
+        return round(ahead * rows_each * float(busy) / float(done) / 1000 / workers, 3)
 
     def _read(self, job_id: str) -> Job | None:
         return self._read_many([job_id])[0] if job_id else None

@@ -285,29 +285,6 @@ def test_an_idempotency_key_that_cannot_be_one_is_422(client: FlaskClient, versi
         assert reply.status_code == 201
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("status=done", "status"),
-        ("limit=0", "limit"),
-        ("limit=101", "limit"),
-        ("limit=x", "limit"),
-        ("created_after=yesterday", "created_after"),
-        ("cursor=%21%21", "cursor"),
-        ("stauts=failed", "stauts"),
-        ("kind=cat", "kind"),
-    ],
-)
-def test_filters_that_do_not_exist_are_422(client: FlaskClient, query: str, field: str) -> None:
-    refused(client.get(f"/v1/jobs?{query}"), 422, field)
-
-
-def test_a_wait_that_is_no_number_is_422(client: FlaskClient, version: ModelVersion) -> None:
-    job = client.post("/v1/predictions", json={"version": version.id, "input": {"image": PIXEL}}).json
-    assert job is not None
-    refused(client.get(f"/v1/predictions/{job['id']}?wait=long"), 422, "wait")
-
-
 def test_an_unloadable_version_is_refused_until_it_is_reset(
     client: FlaskClient, version: ModelVersion, registry: ModelRegistry
 ) -> None:

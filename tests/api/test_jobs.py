@@ -157,3 +157,28 @@ def test_an_input_larger_than_redis_takes_is_shown_whole(client: FlaskClient, ve
     assert job is not None
     seen = client.get(f"/v1/predictions/{job['id']}").json
     assert seen is not None and seen["input"] == {"image": large}
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("status=done", "status"),
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=x", "limit"),
+        ("created_after=yesterday", "created_after"),
+        ("cursor=%21%21", "cursor"),
+        ("stauts=failed", "stauts"),
+        ("kind=cat", "kind"),
+    ],
+)
+def test_filters_that_do_not_exist_are_422(client: FlaskClient, query: str, field: str) -> None:
+    reply = client.get(f"/v1/jobs?{query}")
+    assert reply.status_code == 422
+    assert reply.json is not None and reply.json["invalid_fields"][0]["field"] == field
+
+
+def test_a_wait_that_is_no_number_is_422(client: FlaskClient, version: ModelVersion) -> None:
+    job = client.post("/v1/predictions", json={"version": version.id, "input": {"image": PIXEL}}).json
+    assert job is not None
+    assert client.get(f"/v1/predictions/{job['id']}?wait=long").status_code == 422

@@ -1,6 +1,7 @@
 import os
 import signal
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -57,10 +58,17 @@ def run_over() -> Iterator[Callable[[Path], Run]]:
         run.supervisor.stop(grace_seconds=0.2)
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, whatever the test is called."""
+    with tempfile.TemporaryDirectory(prefix="hr-") as folder:
+        yield Path(folder)
+
+
 def test_the_server_is_durable_evicts_nothing_and_listens_on_a_private_socket_only(
-    run_over: Callable[[Path], Run], tmp_path: Path
+    short_path: Path, run_over: Callable[[Path], Run]
 ) -> None:
-    run = run_over(tmp_path / "with space" / 'and "quotes"')
+    run = run_over(short_path / "with space" / 'and "quotes"')
     url = run.start()
     with run.redis(url) as redis:
         config = redis.config_get("append*", "maxmemory-policy", "port", "save")

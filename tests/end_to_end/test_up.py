@@ -157,6 +157,8 @@ def test_up_uses_the_server_that_the_environment_names_and_starts_none(
     make_up: Callable[..., Up], redis_url: str, redis: object, eventually: Callable[..., object]
 ) -> None:
     up = make_up(HEADRACE_REDIS__URL=redis_url)
+    up.folder.make()
+    up.folder.api_key.write_text("hr_" + "x" * 43)  # of another server, so this one does not know it
     up.start()
     eventually(up.is_announced, seconds=60)
     assert {record.name for record in RunFile(up.folder.run_file).read()} == {"api", "guardian", *WORKERS}

@@ -1,4 +1,4 @@
-from tests.promises.conftest import HOLD, PLAIN, Stack
+from tests.promises.conftest import HOLD, MODEL, PLAIN, Stack
 from tests.promises.test_1_no_job_is_ever_stuck import direct_job
 
 
@@ -24,3 +24,22 @@ def test_a_job_that_expires_after_its_take_but_before_its_batch_is_not_computed(
     last = stack.post([4, PLAIN], Prefer="wait")
     assert last["output"] == [8]
     assert "3 0 " not in (stack.signals / "computed").read_text()
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_the_door(stack: Stack) -> None:
+    stack.start_worker()
+    stack.post([1, PLAIN], Prefer="wait")
+    stack.post([2, HOLD])
+    stack.signaled("holding-2")
+    # As if a row took ten seconds of late, with two of this account's waiting.
+    pace = stack.queue._keys.in_shard("pace", stack.version)
+    stack.redis.hset(pace, mapping={"rows": 1, "ms": 10_000})
+    stack.post([3, HOLD])
+    for value in (4, 5, 6):
+        stack.post([value, PLAIN])
+    body = {"input": {"x": [7, PLAIN]}}
+    refused = stack.call("POST", f"/v1/models/{MODEL}/predictions", body, Cancel_After="5s")
+    assert refused.status_code == 422
+    assert refused.json()["invalid_fields"][0]["field"] == "Cancel-After"
+    assert stack.call("POST", f"/v1/models/{MODEL}/predictions", body, Cancel_After="5m").status_code == 201
+    stack.let_go()

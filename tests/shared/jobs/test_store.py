@@ -142,7 +142,7 @@ def test_pages_of_several_kinds_with_equal_times_lose_and_repeat_nothing(
     jobs: JobStore, made: Made, limit: int
 ) -> None:
     kinds = (JobKind.PREDICTION, JobKind.TRAINING, JobKind.IMPORT)
-    all_ = [(number // 6, made(number // 6, kinds[number % 3])) for number in range(40)]
+    all_ = [(number // 6, made(number // 6, kinds[number % 3])) for number in range(6, 46)]
     newest_first = [id_ for _, id_ in sorted(all_, reverse=True)]
 
     forward = walk(jobs, limit)
