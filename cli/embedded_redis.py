@@ -21,7 +21,9 @@ from shared.settings import Settings
 MAX_SOCKET_PATH_BYTES = 100
 """Unix socket paths end at 104 bytes on some systems; longer folders get a TCP port on loopback."""
 START_SECONDS = 60.0
-"""A large append-only file takes a while to load."""
+"""How long the server may take until it answers at all."""
+LOAD_SECONDS = 1800.0
+"""How long it may take to load its append-only file; it answers meanwhile, but serves nothing."""
 PROOF_SECONDS = 10.0
 """How long a left-over server may take to answer before it is ended."""
 END_SECONDS = 5.0
@@ -62,13 +64,16 @@ class EmbeddedRedis:
             if left_over is not None:
                 supervisor.adopt(program, left_over)
                 supervisor.say(f"Took over the Redis server that an earlier run has left (process {left_over.pid}).")
-                return self._folder.redis_url.read_text()
+                url = self._folder.redis_url.read_text()
+                self._wait_for_data(url, supervisor)
+                return url
         url = self._configure()
         supervisor.start(program)
         wait_until(lambda: self._ask(url) is not None or not supervisor.is_running(SERVER), START_SECONDS)
         if self._ask(url) is None:
             log = supervisor.logs
             raise Failure(f"The Redis server does not start: {log.last_line(SERVER)} (log: {log.path(SERVER)})")
+        self._wait_for_data(url, supervisor)
         return url
 
     def close(self) -> None:
@@ -106,6 +111,27 @@ class EmbeddedRedis:
         if record is not None and is_alive(record):
             end_all([record], END_SECONDS)
         return None
+
+    def _wait_for_data(self, url: str, supervisor: Supervisor) -> None:
+        """Returns once the server has read its append-only file; says so where that takes a while."""
+
+        def is_over() -> bool:
+            return self._serves(url) or not supervisor.is_running(SERVER)
+
+        if not wait_until(is_over, 2.0):
+            supervisor.say("Redis is reading the jobs of earlier runs; this takes a while where there are many.")
+            wait_until(is_over, LOAD_SECONDS, step=0.1)
+        if not self._serves(url):
+            log = supervisor.logs
+            raise Failure(f"The Redis server cannot read its data: {log.last_line(SERVER)} (log: {log.path(SERVER)})")
+
+    def _serves(self, url: str) -> bool:
+        """Whether the server takes commands."""
+        try:
+            with translated(), open_redis(with_redis_url(self._settings, url)) as redis:
+                return bool(redis.ping())
+        except (ServiceError, OSError):
+            return False
 
     def _ask(self, url: str) -> int | None:
         """The process id of the server at an address, if it works in our folder."""

@@ -175,3 +175,15 @@ def test_a_data_folder_is_one_run_s_at_a_time(tmp_path: Path) -> None:
     first.unlock()
     second.lock()
     second.unlock()
+
+
+def test_a_server_that_still_reads_its_data_is_waited_for(short_path: Path, run_over: Callable[[Path], Run]) -> None:
+    run = run_over(short_path)
+    # Three million commands: a second or two to read, while the server answers CONFIG but serves nothing.
+    lines = b"".join(b"*3\r\n$5\r\nLPUSH\r\n$4\r\nlist\r\n$1\r\nx\r\n" for _ in range(1000)) * 3000
+    folder = run.folder.redis / "appendonlydir"
+    folder.mkdir()
+    (folder / "appendonly.aof.1.incr.aof").write_bytes(lines)
+    (folder / "appendonly.aof.manifest").write_text("file appendonly.aof.1.incr.aof seq 1 type i\n")
+    with run.redis(run.start()) as redis:
+        assert redis.llen("list") == 3_000_000
