@@ -16,10 +16,9 @@ RUN groupadd --gid 10001 headrace \
     && install -d -o 10001 -g 10001 -m 0700 /data \
     && python -m venv /opt/headrace
 WORKDIR /build
-COPY constraints.txt pyproject.toml README.md LICENSE ./
-# The back end at its constrained version; empty packages let the dependencies become a layer of their own, which a
-# change of our sources does not build again.
-RUN pip install -c constraints.txt hatchling && mkdir api cli shared workers
+COPY constraints.txt pyproject.toml ./
+# Empty packages let the dependencies become a layer of their own, which a change of our sources does not build again.
+RUN pip install -c constraints.txt hatchling && mkdir api cli shared workers && touch README.md LICENSE
 
 FROM base AS api-dependencies
 RUN pip install -c constraints.txt --no-build-isolation ".[api]"

@@ -56,7 +56,9 @@ for id in each('job') do
     if due ~= tonumber(j.deadline) then no('not open at its deadline', id) end
     if j.idem ~= '' and call('PTTL', key('idem', j.idem)) ~= -1 then no('idem gone or dying before its job', id) end
     if retired then no('open but retired', id) end
-    if j.spill ~= '' and score(P..':spilled', j.spill) then no('open and its spill to be deleted', id) end
+    for _, path in ipairs({j.spill, j.scratch}) do
+      if path and path ~= '' and score(P..':spilled', path) then no('open and to be deleted', path) end
+    end
   end
   if j.status == 'starting' then
     local l = add(lines, j.line, j.rows, j.bytes)

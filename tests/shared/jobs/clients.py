@@ -41,6 +41,7 @@ class Clients:
             "kind", "training" if queue == "training" else "prediction",
             "deadline_by", dice.choice(("caller", "default")),
             "spill", spill,
+            "scratch", f"checkpoints/{id_}" if queue == "training" else "",
             "hook", dice.choice("01"),
         )  # fmt: skip
         args = (

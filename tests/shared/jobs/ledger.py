@@ -32,6 +32,7 @@ class Record:
     idem: str
     hook: bool
     spill: str
+    scratch: str
     input: str
     keep: int
     retain: int
@@ -162,6 +163,8 @@ class Ledger:
         self.retired[r.listing] = self.now + r.keep
         if r.spill:
             self.spilled[r.spill] = self.now + r.retain
+        if r.scratch:
+            self.spilled[r.scratch] = self.now + 60_000
         if r.hook:
             self.outbox.add(f"{r.id}|completed")
         self.woken += [(channel, r.id) for channel in r.waiters]

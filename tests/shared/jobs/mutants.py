@@ -140,6 +140,7 @@ OURS: dict[str, PlantedBug] = {
     "large_input_is_never_deleted": [
         ("lib", "  if j.spill ~= '' then call('ZADD', P..':spilled', now + j.retain, j.spill) end\n", "")
     ],
+    "checkpoints_are_never_deleted": [("lib", "call('ZADD', P..':spilled', now + 60000, j.scratch)", "")],
     "large_input_goes_at_the_end": [("lib", "P..':spilled', now + j.retain,", "P..':spilled', now,")],
     "listing_is_not_retired": [
         ("lib", "  call('ZADD', P..':retired', now + j.keep, j.account..'|'..j.kind..'|'..j.id)\n", "")

@@ -35,8 +35,8 @@ class Oracle(Ledger):
         score = max(self.clocks.get(queue, 0), self.finishes.get((queue, flow), 0)) + cost
         record = Record(
             id_, named["kind"], queue, pool, account, flow, rows, size, score, now, now + life,
-            named["deadline_by"] == "caller", idem, named["hook"] == "1", named["spill"], input_, keep, retain,
-            self.made,
+            named["deadline_by"] == "caller", idem, named["hook"] == "1", named["spill"], named["scratch"], input_,
+            keep, retain, self.made,
         )  # fmt: skip
         self.made += 1
         self.records[id_] = record

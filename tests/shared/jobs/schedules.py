@@ -179,18 +179,18 @@ class Schedule:
             stage.fail("the outbox is not", oracle.outbox)
         spilled = dict(text(wire.do("ZRANGE", f"{TAG}:spilled", 0, -1, "WITHSCORES")))
         if spilled != oracle.spilled:
-            stage.fail("large inputs to delete:", spilled, "and not", oracle.spilled)
+            stage.fail("files to delete:", spilled, "and not", oracle.spilled)
 
     def _clean(self, at: int) -> None:
-        """A sweep deletes the large inputs that are due."""
+        """A sweep deletes the large inputs and the checkpoints that are due."""
         stage, spilled = self.stage, self.stage.oracle.spilled
         due = set(text(stage.wire.do("ZRANGEBYSCORE", f"{TAG}:spilled", "-inf", at)))
         if due != {path for path, moment in spilled.items() if moment <= at}:
-            stage.fail("large inputs to delete by", at, ":", due, "and not", spilled)
+            stage.fail("files to delete by", at, ":", due, "and not", spilled)
         for path in due:
-            job = stage.oracle.records.get(path.removeprefix("inputs/"))
+            job = stage.oracle.records.get(path.rpartition("/")[2])
             if job is not None and job.is_open:
-                stage.fail("a large input deleted before its job ended:", path)
+                stage.fail("deleted before its job ended:", path)
             stage.wire.do("ZREM", f"{TAG}:spilled", path)
             del spilled[path]
 
