@@ -20,11 +20,11 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:open                zset    jobs that have not ended, by deadline
     P:{s}:account:{account}   hash    rows and bytes of the account's open jobs
     P:{s}:idem:{account}:{key} string id and body hash; no life time while the job is open, then that of its record
-    P:{s}:recent:{account}:{hash} string id of the job that a body made, for clients that repeat without a key; two minutes
+    P:{s}:recent:{account}:{hash} string the job that a body made, for clients that repeat without a key; two minutes
     P:{s}:outbox              zset    webhook deliveries by due time
     P:{s}:list:{account}:{kind} zset  job ids by creation time, for listings
     P:{s}:retired             zset    account|kind|id by the time its record expires, to clean the listings
-    P:{s}:spilled             zset    paths in the artifact store of inputs, uploads and checkpoints, by the time to delete them
+    P:{s}:spilled             zset    paths of inputs, uploads and checkpoints, by the time to delete them
     P:{s}:totals              hash    counters for metrics: kind:status, and sums of milliseconds
 
     P:sweeper                 string  the lock of the sweeps

@@ -108,12 +108,16 @@ class Stack:
         self.wait(lambda: self.answers("/livez"), "the API")
         return process
 
+    def launch_worker(self) -> subprocess.Popen[bytes]:
+        return self.start(
+            "celery", "-A", "numpy_worker", "worker", "-P", "solo", "-Q", "predict.cpu",
+            "-n", f"w{len(self.processes)}@%h", "--without-mingle", "--without-gossip", "--without-heartbeat",
+            name="worker",
+        )  # fmt: skip
+
     def start_worker(self) -> subprocess.Popen[bytes]:
         before = {info.name for info in self.living()}
-        process = self.start(
-            "celery", "-A", "numpy_worker", "worker", "-P", "solo", "-Q", "predict.cpu", "-n", f"w{len(self.processes)}@%h",
-            "--without-mingle", "--without-gossip", "--without-heartbeat", name="worker",
-        )  # fmt: skip
+        process = self.launch_worker()
         self.wait(lambda: {info.name for info in self.living()} - before, "a worker")
         return process
 
@@ -129,9 +133,8 @@ class Stack:
             return False
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self.key}"} | {
-            key.replace("_", "-"): value for key, value in headers.items()
-        }
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        headers["Authorization"] = f"Bearer {self.key}"
         return requests.request(method, self.url + path, json=body, headers=headers, timeout=60)
 
     def post(self, x: list[Any], **headers: str) -> dict[str, Any]:

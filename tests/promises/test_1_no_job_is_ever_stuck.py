@@ -120,9 +120,7 @@ def test_a_job_that_kills_its_workers_fails_and_its_63_neighbours_do_not(make_st
 
     def keep_a_worker() -> None:
         while not done.is_set():
-            process = stack.start("celery", "-A", "numpy_worker", "worker", "-P", "solo", "-Q", "predict.cpu",
-                                  "--without-mingle", "--without-gossip", "--without-heartbeat", name="worker")  # fmt: skip
-            process.wait()
+            stack.launch_worker().wait()
 
     keeper = threading.Thread(target=keep_a_worker)
     keeper.start()
