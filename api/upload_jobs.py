@@ -13,7 +13,7 @@ from api.uploads import Upload
 from shared.api_keys import ApiKey
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob
+from shared.jobs.queue import NewJob, queue_of
 
 
 def create_upload_job(
@@ -38,7 +38,7 @@ def create_upload_job(
         model: The model that the job is about.
     """
     found = services()
-    job_id = new_job_id()
+    job_id, pool = new_job_id(), pool_of(kind, found.settings.worker.pool)
     facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
     path = found.uploads.keep(upload.path, job_id)
     new = NewJob(
@@ -46,8 +46,8 @@ def create_upload_job(
         kind=kind,
         account=key.account,
         key_id=key.id,
-        queue=kind,
-        pool=pool_of(kind, found.settings.worker.pool),
+        queue=queue_of(kind, pool),
+        pool=pool,
         input=orjson.dumps({**shown, **facts}),
         model=model,
         details={**details, **facts, "upload": path},

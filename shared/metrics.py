@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from shared.connections import Redis, open_keyspace, translated
 from shared.heartbeats import Heartbeats
 from shared.jobs.job import JobKind, JobStatus
+from shared.jobs.queue import subject_of
 from shared.keyspace import SHARDS
 from shared.settings import Settings
 
@@ -87,9 +88,10 @@ class Metrics:
         oldest = GaugeMetricFamily("headrace_queue_oldest_seconds", "Age of the next job.", labels=("queue", "pool"))
         for shard in SHARDS:
             for pool, line, load, age in self._lines(shard):
-                rows.add_metric((line, pool), float(load[0] or 0))
-                size.add_metric((line, pool), float(load[1] or 0))
-                oldest.add_metric((line, pool), age)
+                labels = (subject_of(line) + ("!" if line.endswith("!") else ""), pool)
+                rows.add_metric(labels, float(load[0] or 0))
+                size.add_metric(labels, float(load[1] or 0))
+                oldest.add_metric(labels, age)
         yield from (rows, size, oldest)
 
     def _lines(self, shard: str) -> Iterator[tuple[str, str, list[bytes | None], float]]:

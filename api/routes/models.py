@@ -88,7 +88,7 @@ def delete_model(owner: str, name: str) -> Response:
     refuse_recipe(owner, name)
     found = services()
     for version_id in found.registry.delete_model(owner, name):
-        found.queue.fail_waiting(version_id, version_gone())
+        found.queue.fail_version(version_id, version_gone())
     return no_content()
 
 

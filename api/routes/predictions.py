@@ -12,7 +12,7 @@ from api.versions import UnknownVersion, admissible, named_version, production
 from shared.errors import InvalidInput
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob
+from shared.jobs.queue import NewJob, queue_of
 from shared.models.version import ModelVersion
 from shared.tensors import check_input
 
@@ -90,14 +90,14 @@ def _create(version: ModelVersion, body: Body, headers: JobHeaders) -> Response:
     settings = services().settings
     value = whole_input(body, version.signature)
     checked = check_input(version.signature, value, settings=settings)
-    key = caller()
+    key, pool = caller(), pool_of(JobKind.PREDICTION, settings.worker.pool)
     new = NewJob(
         id=new_job_id(),
         kind=JobKind.PREDICTION,
         account=key.account,
         key_id=key.id,
-        queue=version.id,
-        pool=pool_of(JobKind.PREDICTION, settings.worker.pool),
+        queue=queue_of(version.id, pool),
+        pool=pool,
         input=orjson.dumps(value),
         priority=checked.priority,
         rows=checked.rows,

@@ -14,7 +14,7 @@ from api.versions import UnknownVersion
 from shared.errors import Forbidden, InvalidInput, NotFound
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob
+from shared.jobs.queue import NewJob, queue_of
 from shared.models.recipes import find_recipe
 from shared.models.version import RESERVED_OWNER, is_name
 
@@ -52,14 +52,14 @@ def create_training(owner: str, name: str, version_id: str) -> Response:
     except NotFound as error:
         raise InvalidInput(error.detail, "input.dataset", "unknown") from error
     _make_destination(destination)
-    key = caller()
+    key, pool = caller(), pool_of(JobKind.TRAINING, found.settings.worker.pool)
     new = NewJob(
         id=new_job_id(),
         kind=JobKind.TRAINING,
         account=key.account,
         key_id=key.id,
-        queue=JobKind.TRAINING,
-        pool=pool_of(JobKind.TRAINING, found.settings.worker.pool),
+        queue=queue_of(JobKind.TRAINING, pool),
+        pool=pool,
         input=orjson.dumps(keys["input"]),
         model=recipe.model,
         version=recipe.version_id,

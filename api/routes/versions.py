@@ -86,7 +86,7 @@ def delete_version(owner: str, name: str, version_id: str) -> Response:
     refuse_recipe(owner, name)
     found = services()
     found.registry.delete_version(owner, name, version_id)
-    found.queue.fail_waiting(version_id, version_gone())
+    found.queue.fail_version(version_id, version_gone())
     return no_content()
 
 

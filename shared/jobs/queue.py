@@ -8,7 +8,7 @@ import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
@@ -23,6 +23,16 @@ LIMIT = 100
 """Most jobs that one call of a script handles, so that no call holds the server for long."""
 
 
+def queue_of(subject: str, pool: str) -> str:
+    """The queue of a version's or a kind's jobs in a pool; one queue has one pool, also after a pool was renamed."""
+    return f"{subject}@{pool}"
+
+
+def subject_of(line: str) -> str:
+    """The version or kind whose jobs wait in a line."""
+    return line.rstrip("!").partition("@")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """What a job is made of."""
@@ -32,6 +42,7 @@ class NewJob:
     account: str
     key_id: str
     queue: str
+    """As ``queue_of`` names it."""
     pool: str
     """The Celery queue whose workers may take it, ``predict.cpu``."""
     input: bytes
@@ -152,6 +163,12 @@ class JobQueue:
     def delete(self, job_id: str) -> bool:
         """Removes an ended job and all it left; False where it is unknown or has not ended."""
         return bool(self._call("delete", job_id, job_id))
+
+    def fail_version(self, version: str, error: JobError) -> int:
+        """Fails every waiting job of a version, in whichever pool; returns how many."""
+        with translated():
+            pools = cast(set[bytes], self._redis.smembers(self._keys.in_shard("pools")))
+        return sum(self.fail_waiting(queue_of(version, pool.decode()), error) for pool in sorted(pools))
 
     def fail_waiting(self, queue: str, error: JobError) -> int:
         """Fails every waiting job of a queue; returns how many."""

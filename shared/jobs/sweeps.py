@@ -62,9 +62,9 @@ class Sweeper:
         self.reclaim()
         self.expire()
         self.nudge()
-        self._forget()
         for repair in self._also:
             repair()
+        self._forget()  # last: it waits for the artifact store
         return True
 
     def reclaim(self) -> list[str]:

@@ -23,7 +23,7 @@ from shared.datasets.dataset import Dataset, Split
 from shared.datasets.store import DatasetStore
 from shared.jobs.claim import Outcome, TakenJob
 from shared.jobs.job import JobKind
-from shared.jobs.queue import JobQueue
+from shared.jobs.queue import JobQueue, queue_of
 from shared.models.registry import ModelRegistry
 from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.models.version import ModelVersion
@@ -132,7 +132,7 @@ def take(queue: JobQueue, settings: Settings) -> Callable[..., tuple[str, list[T
     """Takes what waits in a queue, as a worker does."""
 
     def make(line: str, pool: str = "predict.cpu") -> tuple[str, list[TakenJob]]:
-        taken = queue.take(line, pool, max_rows=64, max_bytes=1 << 25, hard_seconds=60, solo=True)
+        taken = queue.take(queue_of(line, pool), pool, max_rows=64, max_bytes=1 << 25, hard_seconds=60, solo=True)
         return taken.claim, list(taken.jobs)
 
     return make

@@ -115,7 +115,7 @@ def test_a_waiter_is_woken_at_once_and_also_after_its_subscription_broke(
         body = {"version": version.id, "input": {"image": PIXEL}}
         with ThreadPoolExecutor(1) as pool:
             reply = pool.submit(client.post, "/v1/predictions", json=body, headers={"Prefer": "wait=30"})
-            eventually(lambda: redis.zcard(f"headrace:{{a}}:queue:{version.id}"), 10)
+            eventually(lambda: redis.zcard(f"headrace:{{a}}:queue:{version.id}@predict.cpu"), 10)
             if cut:
                 redis.client_kill_filter(_type="pubsub")
             ended = time.monotonic()
@@ -149,8 +149,8 @@ def test_a_process_that_shuts_down_answers_those_who_wait(
     body = {"version": version.id, "input": {"image": PIXEL}}
     with ThreadPoolExecutor(2) as pool:
         created = pool.submit(client.post, "/v1/predictions", json=body, headers={"Prefer": "wait=60"})
-        eventually(lambda: redis.zcard(f"headrace:{{a}}:queue:{version.id}"), 10)
-        job_id = redis.zrange(f"headrace:{{a}}:queue:{version.id}", 0, 0)[0].decode()
+        eventually(lambda: redis.zcard(f"headrace:{{a}}:queue:{version.id}@predict.cpu"), 10)
+        job_id = redis.zrange(f"headrace:{{a}}:queue:{version.id}@predict.cpu", 0, 0)[0].decode()
         read = pool.submit(client.get, f"/v1/jobs/{job_id}?wait=60")
         eventually(lambda: len(waiting._seats.get(job_id, ())) == 2, 10)
         waiting.dismiss()

@@ -18,7 +18,7 @@ def test_a_held_request_is_answered_when_the_server_stops(
     body = {"version": version.id, "input": {"image": PIXEL}}
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(requests.post, f"{server.url}/v1/predictions", json=body, headers=headers, timeout=70)
-        eventually(lambda: redis.zcard(f"headrace:{{a}}:queue:{version.id}"), 10)
+        eventually(lambda: redis.zcard(f"headrace:{{a}}:queue:{version.id}@predict.cpu"), 10)
         begun = time.monotonic()
         server.process.terminate()
         reply = held.result(10)

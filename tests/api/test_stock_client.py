@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.jobs.claim import Outcome
-from shared.jobs.queue import JobQueue
+from shared.jobs.queue import JobQueue, queue_of
 from shared.models.registry import ModelRegistry
 from shared.models.version import ModelVersion
 
@@ -80,7 +80,8 @@ def working(queue: JobQueue, version: ModelVersion) -> Iterator[None]:
 
     def work() -> None:
         while not stop.wait(0.05):
-            taken = queue.take(version.id, "predict.cpu", max_rows=64, max_bytes=1 << 25, hard_seconds=60, solo=True)
+            line = queue_of(version.id, "predict.cpu")
+            taken = queue.take(line, "predict.cpu", max_rows=64, max_bytes=1 << 25, hard_seconds=60, solo=True)
             queue.settle(taken.claim, [Outcome(job.id, job.attempt, b'{"label": "one"}') for job in taken.jobs])
 
     thread = threading.Thread(target=work)

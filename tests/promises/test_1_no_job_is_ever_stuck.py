@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob
+from shared.jobs.queue import NewJob, queue_of
 from tests.promises.conftest import DIE, HANG, HOLD, MODEL, PLAIN, RAISE, Stack
 from workers.claims import WATCHDOG_STATUS
 
@@ -20,7 +20,7 @@ def direct_job(stack: Stack, x: list[int], **fields: Any) -> str:
         kind=JobKind.PREDICTION,
         account="acme",
         key_id="tests",
-        queue=stack.version,
+        queue=queue_of(stack.version, "predict.cpu"),
         pool="predict.cpu",
         input=f'{{"x": {x}}}'.encode(),
         model=MODEL,

@@ -1,3 +1,4 @@
+from shared.jobs.queue import queue_of
 from tests.promises.conftest import HOLD, MODEL, PLAIN, Stack
 from tests.promises.test_1_no_job_is_ever_stuck import direct_job
 
@@ -32,7 +33,7 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_the_door(stack: Stack) -> N
     stack.post([2, HOLD])
     stack.signaled("holding-2")
     # As if a row took ten seconds of late, with two of this account's waiting.
-    pace = stack.queue._keys.in_shard("pace", stack.version)
+    pace = stack.queue._keys.in_shard("pace", queue_of(stack.version, "predict.cpu"))
     stack.redis.hset(pace, mapping={"rows": 1, "ms": 10_000})
     stack.post([3, HOLD])
     for value in (4, 5, 6):

@@ -17,7 +17,7 @@ import structlog
 from shared.artifacts import ArtifactStore
 from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError
 from shared.jobs.claim import Outcome, TakenJob
-from shared.jobs.queue import JobQueue
+from shared.jobs.queue import JobQueue, subject_of
 from shared.models.registry import ModelRegistry
 from shared.settings import Settings
 from workers.claims import Claim, Claims, settle_patiently
@@ -105,14 +105,14 @@ class Drain:
         lines = self._queue.lines(pool, token)
         while lines and not self._stopping.is_set():
             line = self._choose(lines)
-            version = line.rstrip("!")
+            version = subject_of(line)
             if self._cache.holds(version):
                 return True
             began = time.monotonic()
             try:
                 self._load(version)
             except JobError as error:
-                count = self._queue.fail_waiting(version, error)
+                count = self._queue.fail_waiting(line.rstrip("!"), error)
                 log.error("jobs failed with their model", version=version, jobs=count, error=str(error))
                 lines = self._queue.lines(pool, token)
             else:
@@ -125,7 +125,7 @@ class Drain:
         """The line to serve next: in turn, but no load before what is loaded has had its time."""
         if time.monotonic() < self._stay_until:
             for line in lines:
-                if self._cache.holds(line.rstrip("!")):
+                if self._cache.holds(subject_of(line)):
                     return line
         return lines[0]
 
@@ -150,10 +150,10 @@ class Drain:
         """Claims and decodes the next batch of a loaded model; beside another claim (not alone) never a suspect."""
         lines = self._queue.lines(pool, token)
         line = self._choose(lines) if lines else None
-        if line is not None and not alone and (line.endswith("!") or not self._cache.holds(line.rstrip("!"))):
+        if line is not None and not alone and (line.endswith("!") or not self._cache.holds(subject_of(line))):
             # The next in turn needs this process for itself: let the batch under way end first.
             return None
-        if line is None or not self._cache.holds(line.rstrip("!")):
+        if line is None or not self._cache.holds(subject_of(line)):
             return None
         batching = self._settings.batching
         taken = self._queue.take(
@@ -169,7 +169,7 @@ class Drain:
         if not taken.jobs:
             return None
         claim = self._claims.hold(taken)
-        model = self._cache.get(line.rstrip("!"))
+        model = self._cache.get(subject_of(line))
         began = time.perf_counter()
         decoded: dict[str, DecodedJob] = {}
         failed: dict[str, JobError] = {}
