@@ -11,6 +11,7 @@ from api.job_views import create_job
 from api.services import services
 from api.uploads import Upload
 from shared.api_keys import ApiKey
+from shared.errors import Unavailable
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
 from shared.jobs.queue import NewJob, queue_of
@@ -52,10 +53,14 @@ def create_upload_job(
         model=model,
         details={**details, **facts, "upload": path},
     )
-    is_wanted = False
     try:
-        response, is_wanted = create_job(new, headers, upload.pieces())
-    finally:
-        if not is_wanted:
-            found.uploads.drop(path)
+        response, _ = create_job(new, headers, upload.pieces())
+    except Unavailable:
+        # The job may have been accepted all the same; if not, the file goes when its time is over.
+        raise
+    except Exception:
+        found.uploads.drop(path)
+        raise
+    if not found.jobs.peek(job_id):
+        found.uploads.drop(path)  # an earlier request made the job, with a file of its own
     return response

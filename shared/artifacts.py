@@ -35,7 +35,7 @@ class ArtifactStore:
 
     def read(self, path: str) -> bytes:
         """The whole of a file; for small ones."""
-        with self.open(path) as file:
+        with self._translated(path), self.open(path) as file:
             return file.read()
 
     def open(self, path: str) -> BinaryIO:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -56,10 +56,14 @@ def translated() -> Iterator[None]:
         raise TooManyRequests("The job store is full; try again later.", 5) from error
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise Unavailable("Redis does not answer; try again in a moment.") from error
+    except (ReadOnlyError, ClusterDownError, TryAgainError) as error:
+        raise Unavailable("Redis fails over; try again in a moment.") from error
     except ResponseError as error:
-        if str(error).startswith(("LOADING", "MASTERDOWN", "READONLY", "BUSY")):
+        # A pipeline puts words of its own before the server's.
+        text = str(error)[:300]
+        if any(code in text for code in ("LOADING", "MISCONF", "NOREPLICAS", "BUSY ")):
             raise Unavailable("Redis is not ready; try again in a moment.") from error
-        if str(error).startswith("OOM") or "-OOM" in str(error):
+        if "OOM " in text:
             raise TooManyRequests("The job store is full; try again later.", 5) from error
         raise
 

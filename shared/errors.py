@@ -159,7 +159,7 @@ class InputError(JobError):
 
 
 class PredictionError(JobError):
-    """Raised when the model fails on an input (E1101), or answers with numbers that are not finite (E1102)."""
+    """Raised when the model fails on an input (E1101), or answers what is not finite (E1102) or no JSON (E1103)."""
 
     code = "E1101"
 

@@ -9,6 +9,14 @@ from typing import Any, cast
 from shared.connections import Redis, open_keyspace, translated
 from shared.settings import Settings
 
+OWN_QUEUE_MS = 3_600_000
+"""How long the Celery queue of one worker outlives it."""
+
+
+def own_queue(worker: str) -> str:
+    """The Celery queue of one worker alone."""
+    return f"worker.{worker}"
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
@@ -44,6 +52,8 @@ class Heartbeats:
             pipe.hset(key, mapping={**facts, "versions": json.dumps(info.versions)})
             pipe.pexpire(key, self._life)
             pipe.zadd(self._keys.plain("workers"), {info.name: time.time() + self._life / 1000})
+            for own in self._own(info.name):
+                pipe.pexpire(own, max(self._life, OWN_QUEUE_MS))
             pipe.execute()
 
     def leave(self, name: str) -> None:
@@ -51,7 +61,14 @@ class Heartbeats:
         with translated(), self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(self._keys.plain("worker", name))
             pipe.zrem(self._keys.plain("workers"), name)
+            pipe.delete(*self._own(name))
             pipe.execute()
+
+    def _own(self, name: str) -> tuple[str, ...]:
+        """What Celery keeps for the queue of one worker, which would outlive every worker whose name never returns."""
+        queue = own_queue(name)
+        celery = self._keys.plain("celery", "")
+        return celery + queue, f"{celery}_kombu.binding.{queue}", f"{celery}_kombu.binding_permanent.{queue}"
 
     def living(self, kind: str | None = None, pool: str | None = None) -> Sequence[WorkerInfo]:
         """The workers that live, by name; of one kind and one pool where these are given."""

@@ -59,6 +59,8 @@ class JobsSettings(_Group):
     """How many workers may die under a job that runs alone before it fails."""
     max_releases: Count = 5
     """How often a job may be handed back before it must run alone."""
+    max_output_bytes: Count = 67_108_864
+    """Largest output that a job may leave, as JSON: 64 MiB; a larger one fails its job."""
     inline_input_bytes: Count = 262_144
     """Inputs above this many bytes go to the artifact store and the record carries a reference."""
 

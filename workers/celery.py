@@ -19,8 +19,8 @@ from typing import Any
 from celery import Celery, signals
 
 from shared.errors import ServiceError
-from shared.heartbeats import WorkerInfo
-from shared.jobs.bells import SWEEP_TASK, celery_config, own_queue
+from shared.heartbeats import WorkerInfo, own_queue
+from shared.jobs.bells import SWEEP_TASK, celery_config
 from shared.logs import configure_logs
 from shared.settings import load_settings
 from workers.process import STOP_SIGNAL, Process, open_process, stop_on_signal, stopping, worker_name

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,6 +93,15 @@ class Claims:
         with self._lock:
             self._claims.pop(claim.id, None)
 
+    def give_back(self, claim: Claim) -> None:
+        """Hands a claim's jobs back that this process could not end."""
+        self.drop(claim)
+        try:
+            self._queue.release(claim.id)
+        except Exception:
+            # The lease runs out, and the jobs move on as suspects.
+            log.exception("a claim could not be handed back", claim=claim.id)
+
     def release_all(self) -> None:
         """Hands back every claim, as at shutdown."""
         with self._lock:
@@ -101,13 +110,22 @@ class Claims:
             self._queue.release(claim)
 
     @contextmanager
-    def watched(self, seconds: float) -> Iterator[None]:
-        """Ends the process where the block takes longer than it may."""
-        self._limit = time.monotonic() + seconds
+    def watched(self, seconds: float) -> Iterator[Callable[[], None]]:
+        """Ends the process where the block takes longer than it may; what it yields starts the time anew.
+
+        For the thread that computes alone. A block in a block has the time of the shorter one.
+        """
+        outer = self._limit
+
+        def begin() -> None:
+            mine = time.monotonic() + seconds
+            self._limit = mine if outer is None else min(outer, mine)
+
+        begin()
         try:
-            yield
+            yield begin
         finally:
-            self._limit = None
+            self._limit = outer
 
     def _run(self) -> None:
         while True:
@@ -121,7 +139,10 @@ class Claims:
                 claims = list(self._claims.values())
             for claim in claims:
                 try:
-                    claim.renewed(self._queue.renew(claim.id))
+                    held = self._queue.renew(claim.id)
+                    claim.renewed(held)
+                    if not held:
+                        self.drop(claim)
                 except ServiceError as error:
                     log.warning("a claim could not be renewed", error=str(error))
                 except Exception:

@@ -7,7 +7,7 @@ goes on, here and nowhere else:
     JobError                  failed with that error
     JobCanceled               nothing: the record was moved by somebody else
     JobReleased               handed back; another worker goes on from the checkpoint
-    Unavailable               handed back, failed after several attempts
+    Unavailable               tried again after a pause, under the same claim; failed when that was in vain
     anything else             failed with E1000, the traceback in the worker's log
 """
 
@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 Engine = Callable[[Run], Mapping[str, Any]]
 
-MAX_UNAVAILABLE = 5
-"""Attempts after which a job fails whose store does not answer."""
+PAUSES = (1.0, 5.0, 15.0, 60.0, 300.0)
+"""Seconds between the tries of a job whose store, or Redis, does not answer; after the last it fails."""
 
 
 class JobRun:
@@ -114,6 +114,8 @@ class JobTask(Task):  # type: ignore[misc]
         """
         queue = process.queue
         for line in queue.lines(pool, token):
+            if process.stopping.is_set():
+                return
             # The claim ends with the job itself: its own deadline is the limit, not the claim's.
             hard = process.settings.jobs.other_deadline_seconds
             taken = queue.take(line, pool, max_rows=1, max_bytes=1, hard_seconds=hard, solo=True, token=token)
@@ -123,10 +125,14 @@ class JobTask(Task):  # type: ignore[misc]
         else:
             return
         claim = process.claims.hold(taken)
-        job = process.jobs.get(taken.jobs[0].id)
-        if job is not None and job.attempt == taken.jobs[0].attempt:
-            with structlog.contextvars.bound_contextvars(job=job.id, kind=str(job.kind)):
-                run_claimed(process, claim, job, engines)
+        try:
+            job = process.jobs.get(taken.jobs[0].id)
+            if job is not None and job.attempt == taken.jobs[0].attempt:
+                with structlog.contextvars.bound_contextvars(job=job.id, kind=str(job.kind)):
+                    run_claimed(process, claim, job, engines)
+        except BaseException:
+            process.claims.give_back(claim)
+            raise
         process.claims.drop(claim)
 
 
@@ -134,10 +140,11 @@ def run_claimed(process: Process, claim: Claim, job: Job, engines: Mapping[JobKi
     """Runs one claimed job and ends it, or hands it back."""
     run = JobRun(job, claim, process.queue, process.stopping)
     began = time.monotonic()
-    output: Mapping[str, Any] | None = None
+    body: bytes | None = None
     error: JobError | None = None
     try:
-        output = engines[job.kind](run)
+        output = _patiently(run, engines[job.kind])
+        body = orjson.dumps(output, option=orjson.OPT_SERIALIZE_NUMPY)
         run.flush()
     except JobCanceled:
         log.info("the job is no longer ours")
@@ -146,12 +153,6 @@ def run_claimed(process: Process, claim: Claim, job: Job, engines: Mapping[JobKi
         log.info("handing the job back")
         process.queue.release(claim.id)
         return
-    except Unavailable as problem:
-        if job.attempt < MAX_UNAVAILABLE:
-            log.warning("handing the job back", error=str(problem))
-            process.queue.release(claim.id)
-            return
-        error = JobError(problem.detail)
     except JobError as problem:
         error = problem
     except MemoryError:
@@ -160,6 +161,26 @@ def run_claimed(process: Process, claim: Claim, job: Job, engines: Mapping[JobKi
     except Exception as problem:
         log.exception("the job failed unexpectedly")
         error = JobError(f"Unexpected {type(problem).__name__}; the worker's log has the details.")
-    body = None if output is None else orjson.dumps(output, option=orjson.OPT_SERIALIZE_NUMPY)
     metrics = {"predict_time": round(time.monotonic() - began, 6)}
     settle_patiently(process.queue, claim, [Outcome(job.id, job.attempt, body, error, metrics)])
+
+
+def _patiently(run: Run, engine: Engine) -> Mapping[str, Any]:
+    """Runs an engine, again after a pause where a store is away; engines go on from what they kept.
+
+    Raises:
+        JobError: The job's own fault, or the store stayed away.
+    """
+    for pause in PAUSES:
+        try:
+            return engine(run)
+        except Unavailable as problem:
+            log.warning("a store does not answer; trying again", seconds=pause, error=str(problem))
+            until = time.monotonic() + pause
+            while time.monotonic() < until:
+                run.check()
+                time.sleep(min(0.1, pause))
+    try:
+        return engine(run)
+    except Unavailable as problem:
+        raise JobError(problem.detail) from problem

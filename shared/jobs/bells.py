@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from shared.connections import Redis, broker_url, open_keyspace, translated
 from shared.errors import Unavailable
+from shared.heartbeats import own_queue
 from shared.settings import Settings
 
 DRAIN_TASKS = {"predict": "predict", "train": "train", "prepare": "prepare"}
@@ -23,11 +24,6 @@ def pool_of(kind: str, pool: str) -> str:
     """The Celery queue of a kind's work: ``predict.cpu`` for predictions in the pool ``cpu``."""
     role = {"prediction": "predict", "training": "train"}.get(kind, "prepare")
     return f"{role}.{pool}"
-
-
-def own_queue(worker: str) -> str:
-    """The Celery queue of one worker alone."""
-    return f"worker.{worker}"
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """What a worker holds between take and settle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import JobError
+
+PART_BYTES = 16_777_216
+"""Bytes of outputs after which a settle goes on in another call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +47,17 @@ class Outcome:
     """JSON, of a job that succeeded."""
     error: JobError | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parts(outcomes: Sequence[Outcome], most: int) -> Iterator[Sequence[Outcome]]:
+    """Outcomes in parts of at most so many jobs, and not many more bytes than one call of a script should carry."""
+    part: list[Outcome] = []
+    size = 0
+    for outcome in outcomes:
+        if part and (len(part) == most or size > PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(outcome)
+        size += len(outcome.output or b"")
+    if part:
+        yield part

@@ -14,9 +14,10 @@ from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import IdempotencyMismatch, JobError, TooManyRequests
 from shared.jobs.bells import Bells
-from shared.jobs.claim import Outcome, Taken, TakenJob
+from shared.jobs.claim import Outcome, Taken, TakenJob, parts
 from shared.jobs.job import SCHEMA, WEIGHTS, JobKind
 from shared.jobs.lua import Scripts
+from shared.jobs.spills import Spills
 from shared.settings import Settings
 
 LIMIT = 100
@@ -94,7 +95,7 @@ class JobQueue:
     def __init__(self, redis: Redis, settings: Settings, artifacts: ArtifactStore | None = None) -> None:
         self._redis = redis
         self._settings = settings
-        self._artifacts = artifacts
+        self._spills = Spills(redis, settings, artifacts) if artifacts is not None else None
         self._keys = open_keyspace(settings)
         self._scripts = Scripts(redis)
         self.bells = Bells(redis, settings)
@@ -108,12 +109,11 @@ class JobQueue:
         """
         settings, lives = self._settings, self._settings.jobs
         shard = new.id[0]
-        size, spill, inline = len(new.input), "", new.input
-        if size > lives.inline_input_bytes and self._artifacts is not None:
-            spill, inline = f"inputs/{new.id}", b""
-            self._artifacts.write(spill, new.input)
         default = lives.prediction_deadline_seconds if new.kind is JobKind.PREDICTION else lives.other_deadline_seconds
         life = default if new.deadline_seconds is None else new.deadline_seconds
+        size, spill, inline = len(new.input), "", new.input
+        if size > lives.inline_input_bytes and self._spills is not None:
+            spill, inline = self._spills.write(new.id, new.input, life), b""
         record: list[str | int] = [
             "schema", SCHEMA, "kind", new.kind, "key_id", new.key_id, "model", new.model, "version", new.version,
             "deadline_by", "default" if new.deadline_seconds is None else "caller", "spill", spill,
@@ -220,15 +220,24 @@ class JobQueue:
         claim: str,
         outcomes: Sequence[Outcome],
         *,
-        batch_rows: int = 0,
+        batches: Sequence[int] = (),
         decode_ms: float = 0.0,
         compute_ms: float = 0.0,
     ) -> list[str]:
-        """Ends jobs of a claim; each answer is ``ok``, ``same`` (settled by this claim before) or ``lost``."""
+        """Ends jobs of a claim; each answer is ``ok``, ``same`` (settled by this claim before) or ``lost``.
+
+        Args:
+            claim: The claim.
+            outcomes: How its jobs ended.
+            batches: Rows of each call of the model, for the metrics.
+            decode_ms: Milliseconds that decoding took.
+            compute_ms: Milliseconds that the model took.
+        """
         answers: list[str] = []
-        for first in range(0, len(outcomes), LIMIT):
+        rows = ",".join(map(str, batches))
+        for part in parts(outcomes, LIMIT):
             items: list[str | int | bytes] = []
-            for outcome in outcomes[first : first + LIMIT]:
+            for outcome in part:
                 error = outcome.error
                 items += (
                     outcome.id,
@@ -238,7 +247,7 @@ class JobQueue:
                     error.code if error is not None else "",
                     json.dumps(outcome.metrics),
                 )
-            args = (claim, batch_rows if first == 0 else 0, round(decode_ms, 3), round(compute_ms, 3))
+            args = (claim, rows if not answers else "", round(decode_ms, 3), round(compute_ms, 3))
             answers += [state.decode() for state in self._scripts.call("settle", self._keys.tag(), *args, *items)]
         return answers
 
@@ -266,13 +275,8 @@ class JobQueue:
         return WEIGHTS[priority] * max(1, share)
 
     def _unspill(self, job_id: str, spill: str) -> None:
-        """Removes the input of a job that was not made; where an earlier try has made it after all, it stays."""
-        if not spill or self._artifacts is None:
-            return
-        with translated():
-            exists = self._redis.exists(self._keys.of_job("job", job_id))
-        if not exists:
-            self._artifacts.delete(spill)
+        if self._spills is not None:
+            self._spills.drop(job_id, spill)
 
     def _full(self, new: NewJob, which: str, waiting: int) -> TooManyRequests:
         pace, limits = self.pace(new.queue), self._settings.queue

@@ -94,7 +94,7 @@ class JobStore:
         cursor: str | None = None,
         limit: int = 100,
     ) -> JobPage:
-        """One page of an account's jobs, newest first, with their data.
+        """One page of an account's jobs, newest first, with their data save inputs too large for Redis.
 
         Args:
             account: Whose jobs.
@@ -129,7 +129,7 @@ class JobStore:
             chunk = self._chunk(account, kinds, last, newer, low, high)
             exhausted = not chunk
             looked += len(chunk)
-            for entry, job in zip(chunk, self._read_many([id_ for _, id_ in chunk]), strict=True):
+            for entry, job in zip(chunk, self._peek_many([id_ for _, id_ in chunk]), strict=True):
                 last = entry
                 if job is not None and wanted(job):
                     found.append((entry, job))
@@ -143,8 +143,9 @@ class JobStore:
         first_mark = kept[0][0] if kept else mark
         next_mark = (kept[-1][0] if kept else mark) if newer else (edge if more else None)
         previous = (edge if more else None) if newer else (first_mark if mark is not None else None)
+        whole = self._read_many([job.id for _, job in kept], spilled=False)
         return JobPage(
-            [job for _, job in kept],
+            [job for job in whole if job is not None],
             _cursor("o", next_mark) if next_mark is not None else None,
             _cursor("n", previous) if previous is not None else None,
         )
@@ -187,7 +188,18 @@ class JobStore:
     def _read(self, job_id: str) -> Job | None:
         return self._read_many([job_id])[0] if job_id else None
 
-    def _read_many(self, ids: Sequence[str]) -> Sequence[Job | None]:
+    def _peek_many(self, ids: Sequence[str]) -> Sequence[Job | None]:
+        if not ids:
+            return []
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hgetall(self._keys.of_job("job", job_id))
+            records: list[dict[bytes, bytes]] = pipe.execute()
+        return [
+            job_from_record(id_, _text(record)) if record else None for id_, record in zip(ids, records, strict=True)
+        ]
+
+    def _read_many(self, ids: Sequence[str], spilled: bool = True) -> Sequence[Job | None]:
         if not ids:
             return []
         with translated(), self._redis.pipeline(transaction=False) as pipe:
@@ -196,14 +208,14 @@ class JobStore:
                 pipe.hgetall(self._keys.of_job("data", job_id))
             replies: list[dict[bytes, bytes]] = pipe.execute()
         return [
-            self._job(job_id, record, data) if record else None
+            self._job(job_id, record, data, spilled) if record else None
             for job_id, record, data in zip(ids, replies[::2], replies[1::2], strict=True)
         ]
 
-    def _job(self, job_id: str, record: dict[bytes, bytes], data: dict[bytes, bytes]) -> Job:
+    def _job(self, job_id: str, record: dict[bytes, bytes], data: dict[bytes, bytes], spilled: bool) -> Job:
         job = job_from_record(job_id, _text(record), data)
         spill = record.get(b"spill", b"").decode()
-        if spill and data and self._artifacts is not None:
+        if spill and spilled and data and self._artifacts is not None:
             try:
                 return replace(job, input=orjson.loads(self._artifacts.read(spill)))
             except FileNotFoundError:

@@ -21,6 +21,9 @@ from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+RETRY_MS = 60_000
+"""After how long a file is tried again that could not be deleted."""
+
 
 class Sweeper:
     """One process's part in the sweeps.
@@ -62,9 +65,14 @@ class Sweeper:
         self.reclaim()
         self.expire()
         self.nudge()
-        for repair in self._also:
-            repair()
-        self._forget()  # last: it waits for the artifact store
+        # Each by itself, and what waits for the artifact store last: one that fails must not stop the others.
+        for repair in (*self._also, self._forget):
+            try:
+                repair()
+            except ServiceError as error:
+                log.warning("a repair failed", error=str(error))
+            except Exception:
+                log.exception("a repair failed")
         return True
 
     def reclaim(self) -> list[str]:
@@ -108,9 +116,15 @@ class Sweeper:
             now = int(seconds) * 1000 + int(microseconds) // 1000
             due = cast(list[bytes], self._redis.zrangebyscore(spilled, "-inf", now, 0, LIMIT))
         for path in due:
-            self._artifacts.delete(path.decode())
-            with translated():
-                self._redis.zrem(spilled, path)
+            try:
+                self._artifacts.delete(path.decode())
+            except Exception as error:
+                log.warning("a file could not be deleted", path=path.decode(errors="replace"), error=str(error))
+                with translated():
+                    self._redis.zadd(spilled, {path: now + RETRY_MS}, xx=True)
+            else:
+                with translated():
+                    self._redis.zrem(spilled, path)
 
     def _call(self, name: str, *args: object) -> Any:
         return self._scripts.call(name, self._keys.tag(), *args)

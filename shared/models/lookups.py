@@ -21,6 +21,7 @@ class Lookups:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._generation = 0
         self._known: dict[tuple[str, ...], tuple[float, Any]] = {}
 
     def get(self, key: tuple[str, ...], look: Callable[[], _Value]) -> _Value:
@@ -29,7 +30,10 @@ class Lookups:
         if known is not None and known[0] > self._clock():
             remembered: _Value = known[1]
             return remembered
+        generation = self._generation
         value = look()
+        if generation != self._generation:
+            return value  # from before the change that made us forget: good for this call at most
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known[key] = (self._clock() + LOOKUP_SECONDS, value)
@@ -37,4 +41,5 @@ class Lookups:
 
     def forget(self) -> None:
         """Drops every answer."""
+        self._generation += 1
         self._known.clear()

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import structlog
+
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import Conflict, InvalidInput, NotFound
 from shared.heartbeats import Heartbeats
@@ -19,6 +21,8 @@ from shared.models.locks import locked
 from shared.models.registry import ModelRegistry
 from shared.models.version import is_name
 from shared.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 ASK_AGAIN_SECONDS = 15.0
 """After how long a worker that has not answered is asked again, since the message may be lost."""
@@ -65,6 +69,7 @@ class Promotions:
         self._keys = open_keyspace(settings)
         self._pool = settings.worker.pool
         self._timeout = settings.inference.load_timeout_seconds
+        self._fresh = 3 * settings.worker.heartbeat_seconds
         self._bells = bells
         self._heartbeats = Heartbeats(redis, settings)
 
@@ -135,7 +140,10 @@ class Promotions:
     def sweep(self) -> None:
         """Carries on every promotion: asks again where a message was lost, leaves out who is silent for too long."""
         for intent in self._pending():
-            self._advance(intent.owner, intent.name, intent.alias)
+            try:
+                self._advance(intent.owner, intent.name, intent.alias)
+            except Exception as error:  # one that fails must not stop the others
+                log.warning("a promotion cannot go on", alias=intent.alias, version=intent.version, error=str(error))
 
     def _advance(self, owner: str, name: str, alias: str) -> None:
         key = self._key(owner, name, alias)
@@ -183,7 +191,10 @@ class Promotions:
     def _split(self, intent: _Intent) -> tuple[list[str], list[str]]:
         """The living workers that hold the version, and those that are still to load it."""
         living = self._heartbeats.living(kind="inference", pool=self._pool)
-        reported, left = intent.workers("ready"), intent.workers("left")
+        # A report counts until the heartbeat must show the version: a worker may restart under its name.
+        recent = self._now() - self._fresh
+        reported = [worker for worker, at in intent.workers("ready").items() if at > recent]
+        left = intent.workers("left")
         ready = [worker.name for worker in living if worker.name in reported or intent.version in worker.versions]
         missing = [worker.name for worker in living if worker.name not in ready and worker.name not in left]
         return ready, missing

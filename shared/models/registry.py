@@ -197,6 +197,7 @@ class ModelRegistry:
 
     def previous(self, owner: str, name: str, alias: str) -> str:
         """The version that an alias pointed to before it points where it does, or ``Conflict`` where there is none."""
+        self.forget()  # the alias may just have moved elsewhere
         current = self.resolve(owner, name, alias)
         for move in self.alias_history(owner, name, alias):
             if move.version != current and self._manifest(f"{owner}/{name}", move.version) is not None:

@@ -63,7 +63,7 @@ def test_metrics_tell_jobs_queues_workers_and_batches(
         client.post("/v1/predictions", json=body)
     claim, jobs = take(version.id)
     outcomes = [Outcome(job.id, job.attempt, b"1") for job in jobs]
-    queue.settle(claim, outcomes, batch_rows=3, decode_ms=2.0, compute_ms=500.0)
+    queue.settle(claim, outcomes, batches=[3], decode_ms=2.0, compute_ms=500.0)
     canceled = client.post("/v1/predictions", json=body).json
     assert canceled is not None
     client.post(f"/v1/predictions/{canceled['id']}/cancel")

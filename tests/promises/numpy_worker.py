@@ -61,6 +61,7 @@ def _cache() -> ModelCache:
 
     def load(version: ModelVersion, folder: Path, settings: Settings) -> Engine:
         if (SIGNALS / f"broken-{version.id}").exists():
+            (SIGNALS / f"failed-{version.id}-{time.time_ns()}").touch()
             raise ValueError("the file is broken")
         (SIGNALS / f"loaded-{version.id}-{os.getpid()}").touch()
         return Engine(version)

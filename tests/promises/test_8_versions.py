@@ -76,10 +76,13 @@ def test_three_failed_loads_make_a_version_unloadable_until_it_is_reset(make_sta
         reply = stack.call("POST", "/v1/predictions", {"version": broken, "input": {"x": [1, PLAIN]}})
         return reply.status_code, reply.json()
 
-    for _ in range(2):
-        status, job = post()
+    # One failed load ends no job: it is tried again, and the last failure ends what waits.
+    jobs = [post() for _ in range(3)]
+    for status, job in jobs:
         assert status == 201
         assert stack.ended(job["id"])["error_code"] == "E1201"
+    loads = list(stack.signals.glob(f"failed-{broken}-*"))
+    assert len(loads) == 2
     stack.wait(lambda: post()[0] == 422, "the refusal")
     (stack.signals / f"broken-{broken}").unlink()
     assert stack.call("POST", f"/v1/models/{MODEL}/versions/{broken}/reset").status_code == 200

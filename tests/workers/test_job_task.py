@@ -11,7 +11,7 @@ from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
 from shared.jobs.sweeps import Sweeper
 from shared.settings import Settings
-from workers.job_task import MAX_UNAVAILABLE, JobTask
+from workers.job_task import JobTask
 from workers.process import Process, open_process
 from workers.run import Run
 
@@ -136,15 +136,38 @@ def test_a_worker_that_shuts_down_hands_its_job_back(drain: Any, job_id: str, jo
     assert stored(jobs, job_id).output == {"attempt": 2}
 
 
-def test_a_store_that_stays_away_fails_the_job_in_the_end(drain: Any, job_id: str, jobs: JobStore) -> None:
+def test_a_store_that_comes_back_costs_a_job_nothing_but_time(
+    drain: Any, job_id: str, jobs: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.job_task.PAUSES", (0.01, 0.01, 0.01))
+    tries = []
+
+    def engine(run: Run) -> Mapping[str, Any]:
+        tries.append(run.job.attempt)
+        if len(tries) < 4:
+            raise Unavailable("The artifact store failed.")
+        return {}
+
+    drain(engine)
+    assert tries == [1, 1, 1, 1]
+    assert stored(jobs, job_id).status is JobStatus.SUCCEEDED
+
+
+def test_a_store_that_stays_away_fails_the_job_in_the_end(
+    drain: Any, job_id: str, jobs: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.job_task.PAUSES", (0.01, 0.01))
+
     def engine(run: Run) -> Mapping[str, Any]:
         raise Unavailable("The artifact store failed.")
 
-    for _ in range(MAX_UNAVAILABLE - 1):
-        drain(engine)
-        assert stored(jobs, job_id).status is JobStatus.STARTING
     drain(engine)
     assert stored(jobs, job_id).error == "E1000: The artifact store failed."
+
+
+def test_an_output_that_is_no_json_fails_the_job_at_once(drain: Any, job_id: str, jobs: JobStore) -> None:
+    drain(lambda run: {"seen": object()})
+    assert stored(jobs, job_id).error_code == "E1000"
 
 
 def test_a_job_outlives_its_lease_while_its_worker_renews(

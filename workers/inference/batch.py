@@ -43,6 +43,7 @@ def run_batch(
     jobs: Sequence[DecodedJob],
     batching: BatchingSettings,
     keep: Callable[[], Collection[int]] | None = None,
+    calls: list[int] | None = None,
 ) -> list[Any]:
     """Computes the jobs of one batch.
 
@@ -50,13 +51,14 @@ def run_batch(
         model: What computes.
         jobs: Decoded jobs; one may have more rows than a call.
         batching: The limits of one call.
-        keep: Asked right before each call for the positions in ``jobs`` that are still wanted; rows of the others are
-            not computed.
+        keep: Asked right before each call, and before each row that is decoded late, for the positions in ``jobs``
+            that are still wanted; rows of the others are not computed.
+        calls: Filled with the rows of each call.
 
     Returns:
         For each job, in order, its output as JSON value, a ``JobError``, or ``DROPPED``.
     """
-    batch = _Batch(model, jobs, batching, keep)
+    batch = _Batch(model, jobs, batching, keep, calls if calls is not None else [])
     batch.run()
     return batch.outcomes()
 
@@ -67,6 +69,7 @@ class _Batch:
     jobs: Sequence[DecodedJob]
     batching: BatchingSettings
     keep: Callable[[], Collection[int]] | None
+    calls: list[int]
     ended: dict[int, JobError | Dropped] = field(default_factory=dict)
     answers: list[list[Any]] = field(init=False)
     fixed: Shapes | None = field(init=False)
@@ -89,6 +92,9 @@ class _Batch:
                 if position in self.ended:
                     break
                 if callable(row):
+                    if self.keep is not None and position not in self.keep():
+                        self.ended[position] = DROPPED
+                        break
                     try:
                         row = row()
                     except InputError as error:
@@ -174,6 +180,7 @@ class _Batch:
         for spec, shape in zip(self.model.signature.inputs, shapes, strict=True):
             rows = [place.arrays[spec.name] for place in places]
             inputs[spec.name] = _stacked(rows, size, shape, array_dtype(spec))
+        self.calls.append(count)
         outputs = self.model.run(inputs)
         for name, values in outputs.items():
             if values.ndim == 0 or len(values) != size:

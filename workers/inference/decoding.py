@@ -5,6 +5,8 @@ than ``batching.max_decoded_bytes``: images beyond a job's share of that are dec
 """
 
 import io
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,13 +40,16 @@ class DecodedJob:
     threshold: float | None = None
 
 
-def decode(signature: Signature, value: bytes | Mapping[str, Any], settings: Settings) -> DecodedJob:
+def decode(
+    signature: Signature, value: bytes | Mapping[str, Any], settings: Settings, until: float = math.inf
+) -> DecodedJob:
     """Decodes the input of one job.
 
     Args:
         signature: What the version takes.
         value: The input, parsed or still JSON.
         settings: Give the limits of pixels, rows and bytes.
+        until: When to stop decoding ahead, by the steady clock; rows that are left decode when their call is made.
 
     Raises:
         InputError: E1001 no image, E1002 too large, E1003 truncated, E1004 anything else that does not fit; names
@@ -69,7 +74,8 @@ def decode(signature: Signature, value: bytes | Mapping[str, Any], settings: Set
     decoded: list[Row | Callable[[], Row]] = []
     for index in range(count):
         values = {name: rows[index] for name, rows in columns.items()}
-        if taken + _image_bytes(signature, values, settings.inference.max_pixels) > share:
+        is_late = time.monotonic() > until
+        if is_late or taken + _image_bytes(signature, values, settings.inference.max_pixels) > share:
             decoded.append(partial(_decode_row, signature, values, index, count, settings))
             continue
         row = _decode_row(signature, values, index, count, settings)

@@ -5,17 +5,20 @@ taken for it, and only while this process holds no claim; a suspect is taken alo
 never waited for: what is there goes.
 """
 
+import math
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import structlog
 
 from shared.artifacts import ArtifactStore
-from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError
+from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError, Unavailable
 from shared.jobs.claim import Outcome, TakenJob
 from shared.jobs.queue import JobQueue, subject_of
 from shared.models.registry import ModelRegistry
@@ -27,6 +30,12 @@ from workers.inference.model_cache import LoadedModel, ModelCache
 
 log = structlog.get_logger(__name__)
 
+DECODE_SECONDS = 0.5
+"""How long a take may decode; what is left then is decoded when its call is made, if it is still wanted."""
+LOAD_PAUSE_SECONDS = 0.5
+"""How long to wait before a version is loaded again that failed to load, but not too often."""
+STORE_PAUSES = (0.1, 0.5, 2.0)
+"""Seconds between the tries to read an input from the artifact store."""
 SLICES_PER_LOAD = 5
 """How many times its own load time a loaded model is kept busy before another one may be loaded in its place."""
 
@@ -75,6 +84,11 @@ class Drain:
         self._stopping = stopping
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="take-ahead")
         self._stay_until = 0.0
+        self._patience = settings.inference.batch_timeout_seconds
+        # A backstop for a process that lives but works no more: each call of the largest job has its time, and the
+        # batch before it.
+        most_calls = math.ceil(settings.inference.max_job_rows / settings.batching.max_batch_rows)
+        self._hard_seconds = (most_calls + 2) * self._patience + settings.queue.lease_seconds
 
     def run(self, pool: str, token: str) -> None:
         """Works until the pool has nothing left, the slice is over or the worker shuts down.
@@ -87,18 +101,33 @@ class Drain:
         while not self._stopping.is_set():
             if not self._make_ready(pool, token):
                 return
-            batch = self._take(pool, token, alone=True)
-            token = ""
+            with self._claims.watched(self._patience):
+                batch = self._take(pool, token, alone=True)
+            if batch is not None:
+                token = ""
             while batch is not None:
                 ahead = None
                 if not batch.is_side and time.monotonic() < until and not self._stopping.is_set():
                     ahead = self._ahead.submit(self._take, pool, "", alone=False)
                 try:
                     self._compute(batch)
-                finally:
-                    batch = ahead.result() if ahead is not None else None
+                except BaseException:
+                    if ahead is not None:
+                        self._abandon(ahead)
+                    raise
+                batch = None
+                if ahead is not None:
+                    with self._claims.watched(self._patience):
+                        batch = ahead.result()
             if time.monotonic() >= until:
                 return
+
+    def _abandon(self, ahead: Future["_Batch | None"]) -> None:
+        """Hands back what was taken ahead, since nobody is going to compute it here."""
+        with suppress(Exception):
+            batch = ahead.result()
+            if batch is not None:
+                self._claims.give_back(batch.claim)
 
     def _make_ready(self, pool: str, token: str) -> bool:
         """Loads a model where the line that is next needs one; whether there is something to take."""
@@ -112,8 +141,12 @@ class Drain:
             try:
                 self._load(version)
             except JobError as error:
-                count = self._queue.fail_waiting(line.rstrip("!"), error)
-                log.error("jobs failed with their model", version=version, jobs=count, error=str(error))
+                log.error("a version could not be loaded", version=version, error=str(error))
+                if error.code == "E1202" or self._registry.is_unloadable(version) is not None:
+                    count = self._queue.fail_waiting(line.rstrip("!"), error)
+                    log.error("jobs failed with their version", version=version, jobs=count)
+                else:
+                    self._stopping.wait(LOAD_PAUSE_SECONDS)
                 lines = self._queue.lines(pool, token)
             else:
                 now = time.monotonic()
@@ -161,68 +194,107 @@ class Drain:
             pool,
             max_rows=batching.max_batch_rows,
             max_bytes=batching.max_batch_bytes,
-            # Beside another batch this one waits for that first.
-            hard_seconds=2 * self._settings.inference.batch_timeout_seconds + self._settings.queue.lease_seconds,
+            hard_seconds=self._hard_seconds,
             solo=alone,
             token=token,
         )
         if not taken.jobs:
             return None
         claim = self._claims.hold(taken)
-        model = self._cache.get(subject_of(line))
+        try:
+            return self._decoded(claim, self._cache.get(subject_of(line)), line.endswith("!"))
+        except BaseException:
+            self._claims.give_back(claim)
+            raise
+
+    def _decoded(self, claim: Claim, model: LoadedModel, is_side: bool) -> _Batch:
         began = time.perf_counter()
+        until = time.monotonic() + DECODE_SECONDS
         decoded: dict[str, DecodedJob] = {}
         failed: dict[str, JobError] = {}
-        for job in taken.jobs:
+        for job in claim.jobs:
             try:
-                decoded[job.id] = decode(model.signature, self._input(job), self._settings)
+                decoded[job.id] = decode(model.signature, self._input(job), self._settings, until)
             except JobError as error:
                 failed[job.id] = error
             except Exception as error:
                 log.exception("an input could not be decoded", job=job.id)
                 failed[job.id] = InputError(f"the input could not be decoded ({type(error).__name__})")
-        decode_ms = (time.perf_counter() - began) * 1000
-        return _Batch(claim, model, decoded, failed, decode_ms, line.endswith("!"))
+        return _Batch(claim, model, decoded, failed, (time.perf_counter() - began) * 1000, is_side)
 
     def _input(self, job: TakenJob) -> bytes:
         if not job.spill:
             return job.input
-        try:
-            return self._artifacts.read(job.spill)
-        except FileNotFoundError as error:
-            raise InputError("the input is no longer there") from error
+        for pause in STORE_PAUSES:
+            try:
+                return self._artifacts.read(job.spill)
+            except FileNotFoundError as error:
+                raise InputError("the input is no longer there") from error
+            except Unavailable as error:
+                log.warning("an input could not be read", job=job.id, error=str(error))
+                time.sleep(pause)
+        raise JobError("The artifact store, which holds the input, does not answer.")
 
     def _compute(self, batch: _Batch) -> None:
         """Runs a batch and settles each of its jobs that is still ours."""
-        claim, jobs = batch.claim, {job.id: job for job in batch.claim.jobs}
-        ids = list(batch.decoded)
-
-        def wanted() -> set[int]:
-            """Asked right before each call of the model: all but what is canceled, lost or too late."""
-            held, now = claim.held, claim.redis_now_ms
-            return {index for index, id_ in enumerate(ids) if id_ in held and jobs[id_].deadline_ms > now}
-
-        answers: Sequence[object]
-
-        began = time.perf_counter()
+        is_settled = False
         try:
-            with self._claims.watched(self._settings.inference.batch_timeout_seconds):
-                answers = run_batch(batch.model, list(batch.decoded.values()), self._settings.batching, wanted)
-        except Exception as error:
-            log.exception("a batch failed as a whole", version=batch.model.version_id)
-            answers = [PredictionError(f"the model failed ({type(error).__name__})")] * len(ids)
-        compute_ms = (time.perf_counter() - began) * 1000
-        rows = sum(len(job.rows) for job in batch.decoded.values())
-        metrics = {"predict_time": round(compute_ms / 1000, 6), "batch_rows": rows}
-        results = dict(zip(ids, answers, strict=True)) | batch.failed
-        outcomes = []
-        for id_, result in results.items():
-            if isinstance(result, JobError):
-                outcomes.append(Outcome(id_, jobs[id_].attempt, error=result, metrics=metrics))
-            elif result is not DROPPED:
-                body = orjson.dumps(result)
-                outcomes.append(Outcome(id_, jobs[id_].attempt, output=body, metrics=metrics))
-        settle_patiently(
-            self._queue, claim, outcomes, batch_rows=rows, decode_ms=batch.decode_ms, compute_ms=compute_ms
-        )
-        self._claims.drop(claim)
+            calls: list[int] = []
+            began = time.perf_counter()
+            answers = self._answers(batch, calls)
+            compute_ms = (time.perf_counter() - began) * 1000
+            metrics = {
+                "predict_time": round(compute_ms / 1000, 6),
+                "batch_rows": max(calls, default=0),
+            }
+            jobs = {job.id: job for job in batch.claim.jobs}
+            outcomes = [
+                self._outcome(jobs[id_], result, metrics)
+                for id_, result in (dict(zip(batch.decoded, answers, strict=True)) | batch.failed).items()
+                if result is not DROPPED
+            ]
+            settle_patiently(
+                self._queue,
+                batch.claim,
+                outcomes,
+                batches=calls,
+                decode_ms=batch.decode_ms,
+                compute_ms=compute_ms,
+            )
+            is_settled = True
+        finally:
+            if is_settled:
+                self._claims.drop(batch.claim)
+            else:
+                self._claims.give_back(batch.claim)
+
+    def _answers(self, batch: _Batch, calls: list[int]) -> Sequence[object]:
+        claim, ids = batch.claim, list(batch.decoded)
+        deadlines = {job.id: job.deadline_ms for job in claim.jobs}
+        with self._claims.watched(self._patience) as begin:
+
+            def wanted() -> set[int]:
+                """Asked right before each call of the model: all but what is canceled, lost or too late."""
+                begin()  # the time limit is for one call, not for a job of many
+                held, now = claim.held, claim.redis_now_ms
+                return {index for index, id_ in enumerate(ids) if id_ in held and deadlines[id_] > now}
+
+            try:
+                return run_batch(batch.model, list(batch.decoded.values()), self._settings.batching, wanted, calls)
+            except Exception as error:
+                log.exception("a batch failed as a whole", version=batch.model.version_id)
+                return [PredictionError(f"the model failed ({type(error).__name__})")] * len(ids)
+
+    def _outcome(self, job: TakenJob, result: object, metrics: Mapping[str, Any]) -> Outcome:
+        if isinstance(result, JobError):
+            return Outcome(job.id, job.attempt, error=result, metrics=metrics)
+        limit = self._settings.jobs.max_output_bytes
+        try:
+            body = orjson.dumps(result)
+        except TypeError as error:
+            problem = PredictionError(f"the answer cannot be written as JSON ({error})", "E1103")
+            return Outcome(job.id, job.attempt, error=problem, metrics=metrics)
+        if len(body) > limit:
+            problem = PredictionError(f"the answer has {len(body)} bytes, more than the {limit} accepted", "E1103")
+            return Outcome(job.id, job.attempt, error=problem, metrics=metrics)
+        return Outcome(job.id, job.attempt, output=body, metrics=metrics)

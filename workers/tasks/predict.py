@@ -25,7 +25,8 @@ def predict(pool: str, shard: str, token: str) -> None:
 def _prepare(sender: Any, **_: object) -> None:
     """Imports TensorFlow while nothing waits for it."""
     if kind_of(sender.app) == "inference":
-        threading.Thread(target=lambda: model_cache().prepare(), name="prepare", daemon=True).start()
+        models = model_cache()  # made here, in the main thread: it must be the one that the first message finds
+        threading.Thread(target=models.prepare, name="prepare", daemon=True).start()
 
 
 @cache

@@ -4,6 +4,6 @@
 local ids = call('ZRANGEBYSCORE', OPEN, '-inf', now, 'LIMIT', 0, ARGV[2])
 for _, id in ipairs(ids) do
   local j = get(id)
-  stop(j, late(j))
+  if j then stop(j, late(j)) else call('ZREM', OPEN, id) end   -- a record that is lost must not stop the others
 end
 return ids

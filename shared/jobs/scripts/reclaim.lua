@@ -9,8 +9,8 @@ for _, claim in ipairs(call('ZRANGEBYSCORE', CLAIMS, '-inf', now, 'LIMIT', 0, li
     if all[i] == '!' then alone = all[i + 1]:match(':(%d)$') == '1' end
   end
   for i = 1, #all, 2 do
-    if all[i] ~= '!' then
-      local j = get(all[i])
+    local j = all[i] ~= '!' and get(all[i])      -- a record that is lost must not stop the others
+    if j then
       local deaths = j.alone + (alone and 1 or 0)
       call('HSET', key('job', j.id), 'alone', deaths)
       if deaths >= tonumber(ARGV[3]) then

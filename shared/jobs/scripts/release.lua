@@ -5,8 +5,8 @@
 local all = call('HGETALL', key('claim', ARGV[2]))
 local out, ids = {0, ''}, {}
 for i = 1, #all, 2 do
-  if all[i] ~= '!' then
-    local j = get(all[i])
+  local j = all[i] ~= '!' and get(all[i])        -- a record that is lost must not stop the others
+  if j then
     local releases = j.releases + 1
     if releases >= tonumber(ARGV[3]) then j.suspect, j.line = '1', j.queue..'!' end
     call('HSET', key('job', j.id), 'status', 'starting', 'claim', '', 'releases', releases, 'suspect', j.suspect)

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
--- settle: now claim batch_rows decode_ms compute_ms (id attempt status value code metrics)...
---   value is the output of a job that succeeded, else the error; batch_rows 0: not a batch, count nothing.
+-- settle: now claim batches decode_ms compute_ms (id attempt status value code metrics)...
+--   value is the output of a job that succeeded, else the error; batches: rows of each call of the model, "64,12",
+--   "" or "0" where there was none.
 -- Refused job by job unless the record is processing at that attempt under that claim. A lapsed lease or deadline alone
 -- changes nothing: what was computed counts until reclaim, cancel or expire has really run.
 -- -> one of 'ok' 'same' 'lost' for each; 'same': this claim settled it before
 --@lib
-local claim, batch_rows, decode_ms, compute_ms = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local claim, batches, decode_ms, compute_ms = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local out, mine, rows, queue = {}, {}, 0, nil
 for i = 6, #ARGV, 6 do
   local id, attempt, status, value, code, metrics = unpack(ARGV, i, i + 5)
@@ -26,12 +27,18 @@ for i = 6, #ARGV, 6 do
 end
 if #mine > 0 then
   free(claim, mine)
-  if batch_rows > 0 then
-    local size = 1
-    while size < batch_rows and size < 128 do size = size * 2 end
-    call('HINCRBY', TOTALS, 'batches', 1)
-    call('HINCRBY', TOTALS, 'batch_rows', batch_rows)
-    call('HINCRBY', TOTALS, 'batch_rows_le:'..(batch_rows > 128 and 'inf' or size), 1)
+  local counted = false
+  for text in batches:gmatch('%d+') do
+    local n, size = tonumber(text), 1
+    if n > 0 then
+      while size < n and size < 128 do size = size * 2 end
+      call('HINCRBY', TOTALS, 'batches', 1)
+      call('HINCRBY', TOTALS, 'batch_rows', n)
+      call('HINCRBY', TOTALS, 'batch_rows_le:'..(n > 128 and 'inf' or size), 1)
+      counted = true
+    end
+  end
+  if counted then
     call('HINCRBYFLOAT', TOTALS, 'decode_ms', decode_ms)
     call('HINCRBYFLOAT', TOTALS, 'compute_ms', compute_ms)
     local pace = key('pace', queue)              -- the last ten batches or so weigh most

@@ -30,7 +30,9 @@ local got, gone, rows, bytes, held = {}, {}, 0, 0, {'!', hard..':'..(alone and 1
 if solo == '1' or not alone then
   for _, id in ipairs(call('ZRANGE', queue, 0, scan - 1)) do
     local j = get(id)
-    if tonumber(j.deadline) <= now then
+    if not j then
+      call('ZREM', queue, id)                    -- a record that is lost must not stop the line
+    elseif tonumber(j.deadline) <= now then
       gone[#gone + 1] = j
     elseif #got > 0 and (alone or rows + j.rows > max_rows or bytes + j.bytes > max_bytes) then
       break                                      -- never skip over a big one: it would starve

@@ -253,7 +253,7 @@ def test_a_wait_is_estimated_from_the_pace_of_the_living_workers(
 ) -> None:
     submit(2, rows=5)
     taken = take()
-    queue.settle(taken.claim, outcomes(taken), batch_rows=10, decode_ms=100, compute_ms=900)
+    queue.settle(taken.claim, outcomes(taken), batches=[10], decode_ms=100, compute_ms=900)
     *_, last = submit(5, rows=4)
     job = jobs.get(last)
     assert job is not None

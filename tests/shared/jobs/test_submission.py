@@ -146,7 +146,7 @@ def test_the_wait_that_a_refusal_names_follows_the_pace_of_the_workers(
     queue = limited(redis, settings, artifacts, **{limit: 100})
     queue.submit(new_job(rows=50))
     taken = queue.take("m1", "predict.cpu", max_rows=64, max_bytes=1000, hard_seconds=60, solo=True)
-    queue.settle(taken.claim, outcomes(taken), batch_rows=50, decode_ms=1000, compute_ms=4000)
+    queue.settle(taken.claim, outcomes(taken), batches=[50], decode_ms=1000, compute_ms=4000)
     queue.submit(new_job(rows=90))
 
     with pytest.raises(TooManyRequests) as refusal:

@@ -2,11 +2,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from shared.artifacts import ArtifactStore
 from shared.connections import Redis
 from shared.jobs.claim import Taken
 from shared.jobs.job import JobStatus
 from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
+from shared.jobs.sweeps import Sweeper
 from shared.settings import JobsSettings, Settings
 
 Jobs = Callable[..., list[str]]
@@ -92,3 +94,19 @@ def test_a_deadline_of_the_caller_in_the_past_never_reaches_a_worker(
     called, old = jobs.peek(by_caller), jobs.peek(by_default)
     assert called is not None and (called.status, called.error_code) == (JobStatus.CANCELED, "E1401")
     assert old is not None and (old.status, old.error_code) == (JobStatus.FAILED, "E1402")
+
+
+def test_a_record_that_is_lost_stops_neither_its_line_nor_the_sweeps(
+    submit: Jobs, take: Takes, redis: Redis, settings: Settings, artifacts: ArtifactStore
+) -> None:
+    lost, held, waiting = submit(3)
+    redis.delete(f"headrace:{{a}}:job:{lost}")
+    taken = take(max_rows=1)
+    assert [job.id for job in taken.jobs] == [held]
+    redis.delete(f"headrace:{{a}}:job:{held}")
+    redis.zadd("headrace:{a}:claims", {taken.claim: 0})
+    redis.zadd("headrace:{a}:open", {lost: 0, held: 0})
+    sweeper = Sweeper(redis, settings, artifacts)
+    sweeper.reclaim()
+    sweeper.expire()
+    assert [job.id for job in take(max_rows=1).jobs] == [waiting]
