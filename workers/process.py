@@ -11,10 +11,9 @@ import threading
 from dataclasses import dataclass, field
 from types import FrameType
 
-from shared.datasets.store import DatasetStore
-
 from shared.artifacts import ArtifactStore, open_artifacts
 from shared.connections import Redis, open_redis
+from shared.datasets.store import DatasetStore
 from shared.heartbeats import Heartbeats
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
