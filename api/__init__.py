@@ -4,6 +4,7 @@ from flask import Flask
 
 from api.auth import register_auth
 from api.base_url import OneVersionPrefix
+from api.body_slots import register_body_slots
 from api.errors import register_errors
 from api.json_response import BareResponse
 from api.routes import BLUEPRINTS
@@ -33,6 +34,7 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
     app.extensions["headrace"] = services
     app.wsgi_app = OneVersionPrefix(app.wsgi_app)  # type: ignore[method-assign]
     register_errors(app)
+    register_body_slots(app, settings)
     register_auth(app, services.keys)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

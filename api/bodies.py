@@ -16,7 +16,9 @@ from typing import Any
 import orjson
 from flask import request
 from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from api.body_slots import receiving
 from shared.errors import InvalidInput, TooLarge
 from shared.models.signature import OPTION_NAMES, Signature, TensorKind
 
@@ -127,6 +129,8 @@ def check_keys(keys: Mapping[str, Any], also: frozenset[str] = frozenset()) -> N
                 name,
                 "unsupported",
             )
+        if name == "webhook_events_filter" and not (value is None or isinstance(value, list)):
+            raise InvalidInput("webhook_events_filter must be a list.", name)
         if name == "stream" and value not in (None, False):
             raise InvalidInput("stream is not supported yet: leave it out and read the job.", name, "unsupported")
         if name not in _CONTRACT and name not in _SENT_ALONG and name not in also:
@@ -146,6 +150,12 @@ def whole_input(body: Body, signature: Signature) -> Any:
     """
     if body.image is not None:
         return _from_image(body.image, signature)
+    for name in request.args:
+        raise InvalidInput(
+            f"{name[:64]} in the query means nothing here; options go into input.",
+            name[:64],
+            "additional_property_not_allowed",
+        )
     value = body.keys.get("input")
     if not body.files:
         return value
@@ -177,19 +187,23 @@ def _whole() -> bytes:
     """
     limit, length = request.max_content_length, request.content_length
     if length is None:
-        data = request.get_data(cache=False)
+        with receiving():
+            data = request.get_data(cache=False)
         if limit is not None and len(data) >= limit:  # Werkzeug cuts off what comes after and says nothing
             raise _too_large(limit)
         return data
     if limit is not None and length > limit:
         raise _too_large(limit)
+    if not length:
+        return b""
     stream = request.environ["wsgi.input"]
-    data = stream.read(length)
-    while len(data) < length:
-        more = stream.read(length - len(data))
-        if not more:
-            raise InvalidInput("The body was cut off.", "body", "required")
-        data += more
+    with receiving():
+        data = stream.read(length)
+        while len(data) < length:
+            more = stream.read(length - len(data))
+            if not more:
+                raise InvalidInput("The body was cut off.", "body", "required")
+            data += more
     return bytes(data)
 
 
@@ -201,7 +215,15 @@ def _multipart(max_files: int) -> Body:
     limit = request.max_content_length
     request.max_form_memory_size = limit
     request.max_form_parts = max_files
-    form, files = request.form, request.files
+    with receiving():
+        try:
+            form, files = request.form, request.files
+        except RequestEntityTooLarge as error:
+            if request.content_length is not None and limit is not None and request.content_length > limit:
+                raise _too_large(limit) from error
+            raise TooLarge(
+                f"The multipart body has more than {max_files} parts, or fields that are too large."
+            ) from error
     if not form and not files:
         raise InvalidInput("The multipart body has no parts, or was cut off.", "body", "required")
     keys: dict[str, Any] = {}
@@ -231,6 +253,8 @@ def _from_image(image: bytes, signature: Signature) -> dict[str, Any]:
                 name[:64],
                 "additional_property_not_allowed",
             )
+        if len(request.args.getlist(name)) > 1:
+            raise InvalidInput(f"{name} came more than once.", name, "duplicate")
         text = request.args[name]
         value[name] = text if name == "priority" else _number(text, name)
     return value
@@ -255,6 +279,8 @@ def _data_url(data: bytes, kind: str) -> str:
 
 def _number(text: str, name: str) -> int | float:
     try:
+        if not text.isascii():
+            raise ValueError(text)
         return int(text) if name == "top_k" else float(text)
     except ValueError:
         raise InvalidInput(f"{name} must be a number.", f"input.{name}") from None

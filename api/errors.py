@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 _UNAVAILABLE_RETRY_SECONDS = 1
 _DETAILS = {
     400: "The request cannot be read; check its headers and its body.",
-    404: "There is nothing at this path; the paths begin with /v1.",
+    404: "There is nothing at this path; the paths begin with /v1, and the documentation lists them.",
     405: "This path does not take that method.",
     413: "The request is larger than the server takes; send less, or raise the server's limit for bodies.",
     415: "The server does not take this content type here.",
@@ -53,12 +53,25 @@ def _service_error(error: ServiceError) -> Response:
     return problem(error.status, error.title, error.detail, error.code, headers, **error.facts)
 
 
+_LATER = {
+    "files": "File uploads are not supported yet: send files as data URLs (in the Python client: "
+    'file_encoding_strategy="base64"), as multipart or as raw body.',
+    "deployments": "Deployments are not supported yet: use owner/name, which means the version in production.",
+    "hardware": "Hardware is not listed yet; pools are set by whoever runs the workers.",
+    "collections": "Collections are not supported yet; GET /v1/models lists the models.",
+    "search": "Search is not supported yet; GET /v1/models lists the models.",
+    "webhooks": "Webhooks are not supported yet: wait with Prefer: wait, or read the job.",
+}
+"""Paths of the contract that stock clients know and that are not there yet, by what follows ``/v1/``."""
+
+
 def _http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     title = error.name
     kept = ("allow", "location", "retry-after", "www-authenticate")
     headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
-    detail = _DETAILS.get(status) or error.description or title
+    later = _LATER.get(request.path.removeprefix("/v1/").partition("/")[0]) if status == 404 else None
+    detail = later or _DETAILS.get(status) or error.description or title
     return problem(status, title, detail, title.lower().replace(" ", "-"), headers)
 
 

@@ -13,7 +13,7 @@ BARE_WAIT_SECONDS = 55.0
 
 _SPARE_SECONDS = 2.0
 _LEAST_DEADLINE_SECONDS = 5.0
-_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.IGNORECASE)
+_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,30}(?:\.\d{1,9})?)\"?)?", re.IGNORECASE)
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,6})?")
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -77,7 +77,8 @@ def read_wait_query(settings: Settings) -> float:
 def _preferred(header: str) -> float:
     """The seconds of the preference ``wait``; other preferences are ignored, as RFC 7240 asks."""
     for preference in header.split(","):
-        match = _WAIT.fullmatch(preference.strip())
+        # What follows a semicolon are parameters, which this preference does not have.
+        match = _WAIT.fullmatch(preference.partition(";")[0].strip())
         if match:
             return float(match[1]) if match[1] else BARE_WAIT_SECONDS
     return 0.0

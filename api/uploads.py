@@ -11,6 +11,7 @@ from typing import IO, Any, cast
 
 from flask import Request, request
 
+from api.body_slots import receiving
 from shared.errors import InvalidInput, TooLarge, Unavailable
 from shared.settings import Settings
 
@@ -157,7 +158,8 @@ def remove_stale(settings: Settings) -> None:
 
 
 def _checked(incoming: UploadRequest, known: tuple[str, ...]) -> Upload:
-    form, files = incoming.form, incoming.files
+    with receiving():
+        form, files = incoming.form, incoming.files
     for name in (*form, *files):
         if name not in known and name != "file":
             raise InvalidInput(

@@ -25,7 +25,9 @@ def named_version(reference: Any) -> ModelVersion:
         InvalidInput: It names none, or an alias.
         NotFound: There is no such model, or nothing is in production there.
     """
-    if not isinstance(reference, str) or not reference:
+    if reference is not None and not isinstance(reference, str):
+        raise InvalidInput("version must be a text: a version id, or owner/name.", "version")
+    if not reference:
         raise InvalidInput("version is required: a version id, or owner/name.", "version", "required")
     model, colon, version_id = reference.partition(":")
     if "/" not in reference:

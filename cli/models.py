@@ -194,7 +194,7 @@ def delete(name: str, yes: bool, data_dir: Path | None, as_json: bool) -> None:
         if not sys.stdin.isatty():
             raise Failure(f"This would delete every version of {model}; say so with --yes.")
         click.confirm(f"Delete {model} with every version of it?", abort=True, err=True)
-    client.delete(path)
+    client.delete(path if version else f"{path}?force=true")
     if as_json:
         print_json({"deleted": name})
     else:

@@ -10,7 +10,7 @@ from api.catalogue import model_object, recipe_model_object
 from api.json_response import json_response, no_content
 from api.pages import check_query, choice_query, cut, page_object
 from api.services import services
-from shared.errors import Forbidden, InvalidInput, JobError, ModelLoadError
+from shared.errors import Conflict, Forbidden, InvalidInput, JobError, ModelLoadError
 from shared.models.model import Model
 from shared.models.recipes import RECIPES, Recipe, find_recipe
 from shared.models.version import ModelVersion
@@ -18,6 +18,7 @@ from shared.models.version import ModelVersion
 routes = Blueprint("models", __name__)
 
 _TEXTS = ("description", "github_url", "paper_url", "license_url", "cover_image_url")
+_MOST_CHARACTERS = 10_000
 _VISIBILITIES = ("private", "public")
 # ``hardware`` is required by stock clients and means nothing here: pools are the machines' own.
 _KEYS = frozenset({"owner", "name", "visibility", "hardware", *_TEXTS})
@@ -55,8 +56,12 @@ def create_model() -> Response:
     for name, value in keys.items():
         if name not in _KEYS:
             raise InvalidInput(f"{name[:64]} is not a key of a model.", name[:64], "additional_property_not_allowed")
-        if value is not None and not (isinstance(value, str) and len(value) <= 10_000):
+        if value is not None and not isinstance(value, str):
             raise InvalidInput(f"{name} must be a text.", name)
+        if value is not None and len(value) > _MOST_CHARACTERS:
+            raise InvalidInput(f"{name} may have {_MOST_CHARACTERS} characters.", name, "length")
+        if value and name.endswith("_url") and not value.startswith(("https://", "http://")):
+            raise InvalidInput(f"{name} must be an http or https address.", name, "format")
     for name in ("owner", "name"):
         if not keys.get(name):
             raise InvalidInput(f"{name} is required.", name, "required")
@@ -84,9 +89,16 @@ def get_model(owner: str, name: str) -> Response:
 @routes.delete("/v1/models/<owner>/<name>")
 @needs("models:write")
 def delete_model(owner: str, name: str) -> Response:
-    """Deletes a model with all versions and aliases; what waits for its versions fails."""
+    """Deletes a model with all versions; what waits for them fails. While an alias serves, only with ``force``."""
     refuse_recipe(owner, name)
+    check_query(("force",))
     found = services()
+    aliases = found.registry.aliases(owner, name)
+    if aliases and choice_query("force", ("true", "false")) != "true":
+        raise Conflict(
+            f"{owner}/{name} serves as {' and '.join(sorted(aliases))}; repeat with ?force=true to delete it all the "
+            "same, with every version."
+        )
     for version_id in found.registry.delete_model(owner, name):
         found.queue.fail_version(version_id, version_gone())
     return no_content()

@@ -207,7 +207,12 @@ class ModelRegistry:
     def move_alias(self, owner: str, name: str, alias: str, version_id: str, by: str, reason: str = "") -> AliasMove:
         """Points an alias to a version of the model, at once; ``Promotions`` does it when workers are ready."""
         if not is_name(alias):
-            raise InvalidInput(f"{alias!r} is not a name for an alias.", "alias", "pattern")
+            raise InvalidInput(
+                f"{alias[:64]!r} is not a name for an alias: up to 63 of a-z, 0-9, '.', '_' and '-', the first a "
+                "letter or a digit.",
+                "alias",
+                "pattern",
+            )
         with self._locked(owner, name):
             if not is_version_id(version_id) or self._manifest(f"{owner}/{name}", version_id, fresh=True) is None:
                 raise NotFound(f"{owner}/{name} has no version {version_id}.")

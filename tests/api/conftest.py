@@ -188,7 +188,11 @@ def server(settings: Settings, redis: Redis, tmp_path: Path) -> Iterator[Server]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    variables = {"HEADRACE_REDIS__URL": settings.redis.url, "HEADRACE_DATA_DIR": str(settings.data_dir)}
+    variables = {
+        "HEADRACE_REDIS__URL": settings.redis.url,
+        "HEADRACE_DATA_DIR": str(settings.data_dir),
+        "HEADRACE_HTTP__THREADS": "32",
+    }
     command = [sys.executable, "-m", "granian", "--factory", "--interface", "wsgi", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--blocking-threads", "32", "--no-ws", "api:create_app"]
     with (tmp_path / "granian.log").open("w") as log:

@@ -296,3 +296,40 @@ def test_an_unloadable_version_is_refused_until_it_is_reset(
     assert "no such layer" in refused(client.post("/v1/predictions", json=body), 422, "version")["detail"]
     assert client.post(f"/v1/models/ada/digits/versions/{version.id}/reset").status_code == 200
     assert client.post("/v1/predictions", json=body).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "word"), [("/v1/files", "data URL"), ("/v1/hardware", "pools"), ("/v1/deployments", "production")]
+)
+def test_a_path_of_the_contract_that_comes_later_says_what_to_do(client: FlaskClient, path: str, word: str) -> None:
+    reply = client.post(path, json={})
+    assert reply.status_code == 404
+    assert reply.json is not None and word in reply.json["detail"]
+
+
+def test_query_options_beside_a_json_body_are_refused(client: FlaskClient, version: ModelVersion) -> None:
+    body = {"version": version.id, "input": {"image": PIXEL}}
+    reply = client.post("/v1/predictions?top_k=2", json=body)
+    assert reply.status_code == 422
+    assert reply.json is not None and reply.json["invalid_fields"][0]["field"] == "top_k"
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "x"])
+def test_an_address_of_a_model_is_http(client: FlaskClient, url: str) -> None:
+    keys = {"owner": "ada", "name": "new", "visibility": "private", "hardware": "cpu", "github_url": url}
+    assert client.post("/v1/models", json=keys).status_code == 422
+
+
+def test_a_model_that_serves_is_deleted_only_by_force(client: FlaskClient, version: ModelVersion) -> None:
+    path = f"/v1/models/{version.model}"
+    assert client.delete(path).status_code == 409
+    assert client.get(path).status_code == 200
+    assert client.delete(path + "?force=true").status_code == 204
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("value", [5, ["x"], {"a": 1}])
+def test_a_version_of_a_wrong_type_is_named_so(client: FlaskClient, value: object) -> None:
+    reply = client.post("/v1/predictions", json={"version": value, "input": {"image": PIXEL}})
+    assert reply.status_code == 422
+    assert reply.json is not None and "text" in reply.json["detail"]

@@ -1,6 +1,9 @@
+import select
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import requests
@@ -48,3 +51,27 @@ def test_a_chunked_upload_and_a_doubled_prefix_arrive(server: Any, api_key: str)
     reply = requests.post(f"{server.url}/v1/v1/datasets", data=iter(pieces), headers=headers, timeout=60)
     assert reply.status_code == 201
     assert reply.json()["details"]["bytes"] == 3 << 20
+
+
+def test_half_sent_bodies_hold_neither_reads_nor_health_checks(
+    server: Any, api_key: str, eventually: Callable[..., Any]
+) -> None:
+    port = int(server.url.rpartition(":")[2])
+    head = (
+        f"POST /v1/predictions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api_key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    )
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(40)]
+        for sender in sockets:
+            sender.sendall(head.encode() + b'{"a')
+        # 24 of the 32 threads read; who comes after is refused at once, and those without a body are served.
+        eventually(lambda: len(select.select(sockets, [], [], 0)[0]) == 16, 10)
+        answered = select.select(sockets, [], [], 0)[0]
+        assert b" 503 " in answered[0].recv(200)
+        headers = {"Authorization": f"Bearer {api_key}"}
+        assert requests.get(f"{server.url}/livez", timeout=5).status_code == 200
+        assert requests.get(f"{server.url}/v1/predictions", headers=headers, timeout=5).status_code == 200
+    # The server sees that they have gone, and takes bodies again.
+    url = f"{server.url}/v1/predictions"
+    eventually(lambda: requests.post(url, json={}, headers=headers, timeout=5).status_code == 422, 10)
