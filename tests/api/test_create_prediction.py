@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 
 from shared.jobs.queue import JobQueue
 from shared.models.version import ModelVersion
+from shared.settings import Settings
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
