@@ -44,11 +44,12 @@ def programs(settings: Settings, folder: DataFolder, shape: Shape, prefix: str =
     """
     pool = settings.worker.pool
     solo = ("-P", "solo")
-    one_child = ("-P", "prefork", "-c", "1", "--max-tasks-per-child", "1")
+    one_child = ("-P", "prefork", "-c", "1", "--max-tasks-per-child")
     workers: list[tuple[str, str, tuple[str, ...]]] = [
         *((f"inference-{number + 1}", f"predict.{pool}", solo) for number in range(shape.inference_workers)),
-        *((f"training-{number + 1}", f"train.{pool}", one_child) for number in range(shape.training_workers)),
-        ("preparing-1", f"prepare.{pool}", one_child),
+        *((f"training-{number + 1}", f"train.{pool}", (*one_child, "1")) for number in range(shape.training_workers)),
+        # Model files are loaded in children of their own, so this one need not be replaced after each job.
+        ("preparing-1", f"prepare.{pool}", (*one_child, "20")),
         ("io-1", "io", ("-P", "threads", "-c", str(IO_THREADS), "-B")),
     ]
     found = [_worker(settings, folder, name, prefix + name, queue, options) for name, queue, options in workers]

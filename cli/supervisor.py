@@ -51,6 +51,10 @@ class Program:
     """Called ahead of every start."""
 
 
+UNKNOWN = 1 << 16
+"""Stands for the exit status of a process that is not our child; no real one is as large."""
+
+
 @dataclass(slots=True)
 class _Child:
     program: Program
@@ -62,10 +66,10 @@ class _Child:
     restart_at: float | None = None
 
     def status(self) -> int | None:
-        """The exit status, 0 where it cannot be known; ``None`` while it runs."""
+        """The exit status, ``UNKNOWN`` of a process that is not our child; ``None`` while it runs."""
         if self.process is not None:
             return self.process.poll()
-        return None if is_alive(self.record) else 0
+        return None if is_alive(self.record) else UNKNOWN
 
 
 @dataclass(slots=True)
@@ -85,14 +89,20 @@ class Supervisor:
     _children: dict[str, _Child] = field(default_factory=dict)
     _guardian: subprocess.Popen[bytes] | None = None
     _guardian_record: ProcessRecord | None = None
+    _guardian_command: tuple[str, ...] = ()
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _stopping: bool = False
     _bounded_at: float = 0.0
 
     def guard(self, run_file_path: Path, grace_seconds: float = 5.0) -> None:
         """Starts the guardian, which gives processes that long to stop; call it before the first program."""
+        command = (sys.executable, "-P", "-m", "cli.guardian", str(run_file_path), str(grace_seconds))
+        self._guardian_command = command
+        self._start_guardian()
+
+    def _start_guardian(self) -> None:
         self._guardian = subprocess.Popen(
-            (sys.executable, "-P", "-m", "cli.guardian", str(run_file_path), str(grace_seconds)),
+            self._guardian_command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -134,6 +144,9 @@ class Supervisor:
             if self._stopping:
                 return
             now = time.monotonic()
+            if self._guardian is not None and self._guardian.poll() is not None:
+                self.say(f"The guardian {_ending(self._guardian.returncode, '')}; another one takes its place.")
+                self._start_guardian()
             for child in list(self._children.values()):
                 self._look_after(child, now)
             if now - self._bounded_at > STEADY_SECONDS:
@@ -226,6 +239,8 @@ class Supervisor:
 
 
 def _ending(status: int, last_words: str) -> str:
+    if status == UNKNOWN:
+        return "has ended; with which status cannot be known, since an earlier run had started it"
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}"
     return f"ended with exit status {status}" + (f" ({last_words})" if status and last_words else "")

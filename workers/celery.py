@@ -4,7 +4,7 @@ The first part of the queue's name says what kind of worker it is:
 
     predict.*   inference   -P solo, one process for each accelerator or share of the CPU
     train.*     training    -P prefork -c 1 --max-tasks-per-child 1, spawned children
-    prepare.*   preparing   the same
+    prepare.*   preparing   the same, with --max-tasks-per-child 20: files are loaded in children of their own
     io          io          -P threads -B
 
 TensorFlow is imported by tasks, in the process that computes, never here.

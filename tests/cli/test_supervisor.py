@@ -189,3 +189,25 @@ def test_a_stranger_with_the_number_of_a_process_of_ours_is_left_alone(tmp_path:
 def test_a_run_file_that_cannot_be_read_counts_as_empty(tmp_path: Path) -> None:
     (tmp_path / "processes.json").write_text('{"processes": [')
     assert RunFile(tmp_path / "processes.json").read() == []
+
+
+def test_a_guardian_that_is_killed_is_replaced_and_still_cleans_up(
+    tmp_path: Path, eventually: Callable[..., object]
+) -> None:
+    process, pids = run_supervisor(tmp_path)
+    run_file = RunFile(tmp_path / "processes.json")
+    guardian = run_file.find("guardian")
+    assert guardian is not None
+    os.kill(guardian.pid, signal.SIGKILL)
+
+    def another() -> bool:
+        found = run_file.find("guardian")
+        return found is not None and found.pid != guardian.pid
+
+    eventually(another)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "The guardian was ended by SIGKILL; another one takes its place.\n"
+    process.kill()
+    process.communicate()
+    rest = [pid for pid in pids if pid != guardian.pid]
+    eventually(lambda: not any(moment_of(pid) for pid in rest), seconds=15)

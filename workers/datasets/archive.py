@@ -20,6 +20,9 @@ _DIRECTORY_BYTES_PER_FILE = 256
 _MOST_PARTS = 16
 _MOST_NAME = 1024
 _LOCAL_HEADER = 30
+# Image files are compressed themselves and hardly shrink; only large blank arrays come near such a ratio.
+_BOMB_BYTES = 64 << 20
+_BOMB_RATIO = 100
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 
@@ -124,6 +127,11 @@ def _checked(archive: zipfile.ZipFile, limits: DatasetsSettings) -> list[Member]
         form = stat.S_IFMT(info.external_attr >> 16)
         if form not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DatasetRefused(f"the archive's member {shown} is a link or a device; send the files themselves")
+        if info.file_size > _BOMB_BYTES and info.file_size > _BOMB_RATIO * info.compress_size:
+            raise DatasetRefused(
+                f"the archive's member {shown} unpacks from {info.compress_size} to {info.file_size} bytes, which no "
+                "image does; leave it out"
+            )
         if info.header_offset < end:
             raise DatasetRefused(f"the archive's member {shown} shares its bytes with another one")
         end = info.header_offset + _LOCAL_HEADER + info.compress_size

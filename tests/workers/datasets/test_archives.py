@@ -147,3 +147,9 @@ def test_nothing_is_written_outside_the_services_own_folders(
     run_prepare(pack(two_classes()))
     assert sorted(path.name for path in settings.data_dir.iterdir()) == ["artifacts", "cache"]
     assert not list((settings.data_dir / "cache").iterdir())
+
+
+def test_a_member_that_unpacks_from_next_to_nothing_is_a_bomb(
+    two_classes: Members, pack: Pack, refusal: Refusal
+) -> None:
+    assert "which no image does" in refusal(pack({**two_classes(), "cat/bomb.png": bytes(80 << 20)}))
