@@ -156,6 +156,11 @@ def _packed(source: Path, is_quiet: bool) -> Iterator[Path]:
         for path in source.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(source).parts)
     )
+    skipped = [path for path in files if any(ord(letter) < 32 or ord(letter) == 127 for letter in str(path))]
+    if skipped:
+        files = [path for path in files if path not in set(skipped)]
+        names = ", ".join(repr(path.relative_to(source).as_posix()) for path in skipped[:5])
+        say(f"Left out {len(skipped)} with control characters in their names: {names}{', …' if skipped[5:] else ''}")
     if not files:
         raise Failure(f"The folder {source} holds no files; put the images of each class into a folder of its name.")
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:

@@ -1,6 +1,7 @@
 """``headrace demo``: the life of a model in about a minute, on real images, through the same doors as everybody's."""
 
 import shlex
+import signal
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,10 @@ DRAWN = 5
 AT_ONCE = 64
 LEAST = 0.93
 """Test accuracy and macro F1 that the training is known to reach."""
+
+
+LIMIT_SECONDS = 108.0
+"""When the demo gives up; stopping takes ten seconds more, and all of it at most two minutes."""
 
 
 class Stages:
@@ -75,7 +80,7 @@ def demo(data_dir: Path | None, as_json: bool) -> None:
     stages = Stages(as_json)
     service = Service(_own_settings(data_dir), Shape(port=0), say)
     try:
-        with _stopping(service), service:
+        with _stopping(service), _in_time(stages), service:
             _show_all(service, stages)
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted("Stopped before its end, with everything that it had started.") from None
@@ -132,6 +137,25 @@ def _stopping(service: Service) -> Iterator[None]:
 
     on_stop_signals(on_signal)
     yield
+
+
+@contextmanager
+def _in_time(stages: Stages) -> Iterator[None]:
+    """Ends the demo with a sentence when it takes too long, early enough that everything is stopped by then."""
+
+    def on_alarm(_number: int, _frame: FrameType | None) -> None:
+        done = ", ".join(stages.figures["seconds"]) or "nothing"
+        raise Failure(
+            f"The demo was not over after {LIMIT_SECONDS:.0f} s; done by then: {done}. This machine is slow or busy: "
+            "try again when it is idle. Everything is stopped."
+        )
+
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _cancel_left_overs(client: Client) -> None:

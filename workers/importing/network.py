@@ -74,6 +74,8 @@ def load_network(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:
+        if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's own word for it
+            raise MemoryError from error
         advice = "" if path.suffix == ".keras" else "; save it with model.save('model.keras') and try that"
         raise ImportRefused(f"Keras cannot load the file{advice} ({first_line(error)})", FAILED) from error
     if not isinstance(network, keras.Model) or not getattr(network, "inputs", None):
