@@ -4,12 +4,12 @@ from flask import Flask
 
 from api.auth import register_auth
 from api.base_url import OneVersionPrefix
-from api.body_slots import register_body_slots
 from api.errors import register_errors
 from api.json_response import BareResponse
 from api.routes import BLUEPRINTS
 from api.services import open_services, start_threads
 from api.shutdown import call_at_shutdown
+from api.slots import register_slots
 from api.uploads import UploadRequest, remove_stale
 from shared.logs import configure_logs
 from shared.settings import Settings, load_settings
@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
     app.extensions["headrace"] = services
     app.wsgi_app = OneVersionPrefix(app.wsgi_app)  # type: ignore[method-assign]
     register_errors(app)
-    register_body_slots(app, settings)
+    register_slots(app, services.slots)
     register_auth(app, services.keys)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

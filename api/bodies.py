@@ -18,7 +18,7 @@ from flask import request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from api.body_slots import receiving
+from api.slots import receiving
 from shared.errors import InvalidInput, TooLarge
 from shared.models.signature import OPTION_NAMES, Signature, TensorKind
 
@@ -33,8 +33,11 @@ _SENT_ALONG = frozenset(
         "signal", "useFileOutput", "use_file_output", "wait",
     }
 )  # fmt: skip
+_SPARE_PARTS = 16  # fields beside the files of one row each
 _PLAIN = frozenset({"version", "input"})
 _WEBHOOKS = ("webhook", "webhook_completed")
+_EVENTS = ("start", "output", "logs", "completed")
+_NUMBER = re.compile(r"-?(?:[0-9]{1,18}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][-+]?[0-9]{1,3})?")
 _MIME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")
 
 
@@ -85,18 +88,18 @@ def read_json() -> tuple[dict[str, Any], bytes]:
     return keys, raw
 
 
-def read_body(max_files: int) -> Body:
+def read_body(max_rows: int) -> Body:
     """The body of a create in whatever form it came.
 
     Args:
-        max_files: Most parts of a multipart body.
+        max_rows: Most rows of a job, so that a multipart body may have as many parts and some fields beside them.
 
     Raises:
         InvalidInput: It cannot be read, or its type is none that is taken here.
     """
     kind = request.mimetype
     if kind == "multipart/form-data":
-        return _multipart(max_files)
+        return _multipart(max_rows)
     if kind.startswith("image/"):
         if kind not in IMAGE_TYPES:
             raise InvalidInput(
@@ -129,8 +132,8 @@ def check_keys(keys: Mapping[str, Any], also: frozenset[str] = frozenset()) -> N
                 name,
                 "unsupported",
             )
-        if name == "webhook_events_filter" and not (value is None or isinstance(value, list)):
-            raise InvalidInput("webhook_events_filter must be a list.", name)
+        if name == "webhook_events_filter" and not _are_events(value):
+            raise InvalidInput(f"webhook_events_filter must be a list of {', '.join(_EVENTS)}.", name)
         if name == "stream" and value not in (None, False):
             raise InvalidInput("stream is not supported yet: leave it out and read the job.", name, "unsupported")
         if name not in _CONTRACT and name not in _SENT_ALONG and name not in also:
@@ -142,6 +145,10 @@ def check_keys(keys: Mapping[str, Any], also: frozenset[str] = frozenset()) -> N
             )
 
 
+def _are_events(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(event in _EVENTS for event in value))
+
+
 def whole_input(body: Body, signature: Signature) -> Any:
     """The input with files and image put in as what the signature wants there.
 
@@ -150,12 +157,6 @@ def whole_input(body: Body, signature: Signature) -> Any:
     """
     if body.image is not None:
         return _from_image(body.image, signature)
-    for name in request.args:
-        raise InvalidInput(
-            f"{name[:64]} in the query means nothing here; options go into input.",
-            name[:64],
-            "additional_property_not_allowed",
-        )
     value = body.keys.get("input")
     if not body.files:
         return value
@@ -211,18 +212,22 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit} bytes, which is the server's limit.")
 
 
-def _multipart(max_files: int) -> Body:
+def _multipart(max_rows: int) -> Body:
+    max_parts = max_rows + _SPARE_PARTS
     limit = request.max_content_length
     request.max_form_memory_size = limit
-    request.max_form_parts = max_files
+    request.max_form_parts = max_parts
     with receiving():
         try:
             form, files = request.form, request.files
         except RequestEntityTooLarge as error:
-            if request.content_length is not None and limit is not None and request.content_length > limit:
+            length = request.content_length
+            if limit is not None and length is not None and length > limit:
                 raise _too_large(limit) from error
+            bytes_too = "" if length is not None or limit is None else f", or more than {limit} bytes"
             raise TooLarge(
-                f"The multipart body has more than {max_files} parts, or fields that are too large."
+                f"The multipart body has more than {max_parts} parts{bytes_too}: a job may have {max_rows} rows, so "
+                "send several jobs."
             ) from error
     if not form and not files:
         raise InvalidInput("The multipart body has no parts, or was cut off.", "body", "required")
@@ -246,15 +251,7 @@ def _from_image(image: bytes, signature: Signature) -> dict[str, Any]:
         names = ", ".join(spec.name for spec in signature.inputs)
         raise InvalidInput(f"Only a model of one image takes an image as body; this one takes {names}.", "body")
     value: dict[str, Any] = {signature.inputs[0].name: _data_url(image, request.mimetype)}
-    for name in request.args:
-        if name not in OPTION_NAMES:
-            raise InvalidInput(
-                f"{name[:64]} is not an option; the query may have {', '.join(sorted(OPTION_NAMES))}.",
-                name[:64],
-                "additional_property_not_allowed",
-            )
-        if len(request.args.getlist(name)) > 1:
-            raise InvalidInput(f"{name} came more than once.", name, "duplicate")
+    for name in OPTION_NAMES & request.args.keys():
         text = request.args[name]
         value[name] = text if name == "priority" else _number(text, name)
     return value
@@ -278,9 +275,6 @@ def _data_url(data: bytes, kind: str) -> str:
 
 
 def _number(text: str, name: str) -> int | float:
-    try:
-        if not text.isascii():
-            raise ValueError(text)
-        return int(text) if name == "top_k" else float(text)
-    except ValueError:
-        raise InvalidInput(f"{name} must be a number.", f"input.{name}") from None
+    if not _NUMBER.fullmatch(text):
+        raise InvalidInput(f"{name} must be a number.", f"input.{name}")
+    return int(text) if name == "top_k" and text.isdigit() else float(text)

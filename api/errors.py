@@ -16,7 +16,6 @@ log = structlog.get_logger(__name__)
 _UNAVAILABLE_RETRY_SECONDS = 1
 _DETAILS = {
     400: "The request cannot be read; check its headers and its body.",
-    404: "There is nothing at this path; the paths begin with /v1, and the documentation lists them.",
     405: "This path does not take that method.",
     413: "The request is larger than the server takes; send less, or raise the server's limit for bodies.",
     415: "The server does not take this content type here.",
@@ -57,12 +56,14 @@ _LATER = {
     "files": "File uploads are not supported yet: send files as data URLs (in the Python client: "
     'file_encoding_strategy="base64"), as multipart or as raw body.',
     "deployments": "Deployments are not supported yet: use owner/name, which means the version in production.",
-    "hardware": "Hardware is not listed yet; pools are set by whoever runs the workers.",
-    "collections": "Collections are not supported yet; GET /v1/models lists the models.",
-    "search": "Search is not supported yet; GET /v1/models lists the models.",
+    "hardware": "Lists of hardware are not supported yet: any text will do where hardware is asked for, since pools of "
+    "workers are set by whoever runs them.",
+    "collections": "Collections are not supported yet: GET /v1/models lists the models.",
+    "search": "Search is not supported yet: GET /v1/models lists the models.",
     "webhooks": "Webhooks are not supported yet: wait with Prefer: wait, or read the job.",
+    "QUERY": "Search is not supported yet: GET /v1/models lists the models.",
 }
-"""Paths of the contract that stock clients know and that are not there yet, by what follows ``/v1/``."""
+"""What the contract has and is not there yet, by what follows ``/v1/`` or by method, with what to do instead."""
 
 
 def _http_exception(error: HTTPException) -> Response:
@@ -70,9 +71,22 @@ def _http_exception(error: HTTPException) -> Response:
     title = error.name
     kept = ("allow", "location", "retry-after", "www-authenticate")
     headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
-    later = _LATER.get(request.path.removeprefix("/v1/").partition("/")[0]) if status == 404 else None
-    detail = later or _DETAILS.get(status) or error.description or title
+    detail = _nothing_there(status) or _DETAILS.get(status) or error.description or title
     return problem(status, title, detail, title.lower().replace(" ", "-"), headers)
+
+
+def _nothing_there(status: int) -> str | None:
+    """What to say of a path or a method that does not exist."""
+    if status == 405:
+        return _LATER.get(request.method)
+    if status != 404:
+        return None
+    root, _, rest = request.path.partition("/v1/")
+    later = None if root else _LATER.get(rest.partition("/")[0])
+    return later or (
+        f"There is nothing at {request.path[:100]}; paths begin with /v1, for example /v1/predictions, and "
+        "docs/http.md lists them."
+    )
 
 
 def _unexpected(error: Exception) -> Response:

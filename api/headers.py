@@ -13,9 +13,14 @@ BARE_WAIT_SECONDS = 55.0
 
 _SPARE_SECONDS = 2.0
 _LEAST_DEADLINE_SECONDS = 5.0
-_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,30}(?:\.\d{1,9})?)\"?)?", re.IGNORECASE)
-_SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,6})?")
-_DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
+# What commas separate, save those inside quotes; what follows a semicolon are parameters, which wait does not have.
+_PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
+_WAIT = re.compile(
+    r'\s*wait\s*(?:=\s*("?)(?P<whole>[0-9]*)(?P<part>\.[0-9]+)?\1\s*)?(?:;.*)?', re.IGNORECASE | re.DOTALL
+)
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -55,7 +60,7 @@ def read_job_headers(settings: Settings) -> JobHeaders:
         wait_seconds=_cap(_preferred(prefer), settings) if prefer else 0.0,
         deadline_seconds=_deadline(cancel_after, settings) if cancel_after else None,
         idempotency_key=key,
-        attempt=int(attempt) if attempt and attempt.isascii() and attempt.isdigit() else None,
+        attempt=int(attempt) if attempt and _COUNT.fullmatch(attempt) else None,
         traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
     )
 
@@ -75,12 +80,14 @@ def read_wait_query(settings: Settings) -> float:
 
 
 def _preferred(header: str) -> float:
-    """The seconds of the preference ``wait``; other preferences are ignored, as RFC 7240 asks."""
-    for preference in header.split(","):
-        # What follows a semicolon are parameters, which this preference does not have.
-        match = _WAIT.fullmatch(preference.partition(";")[0].strip())
+    """The whole seconds of the preference ``wait``; other preferences are ignored, as RFC 7240 asks."""
+    for preference in _PREFERENCE.findall(header):
+        match = _WAIT.fullmatch(preference)
         if match:
-            return float(match[1]) if match[1] else BARE_WAIT_SECONDS
+            whole, part = match["whole"], match["part"]
+            if not whole and not part:
+                return BARE_WAIT_SECONDS
+            return float(whole or 0) + (part is not None and part.strip(".0") != "")
     return 0.0
 
 

@@ -28,6 +28,7 @@ def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tup
 
 def show_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
     """The caller's job, after its end if the query waits for that."""
+    check_query(("wait",))
     found = services()
     job = found.submission.read(job_id, caller().account, read_wait_query(found.settings))
     if job is None or job.kind not in kinds:

@@ -1,4 +1,4 @@
-"""Pages of listings: filters from the query, cursors that nobody needs to understand, and absolute URLs."""
+"""What the query says, and pages of listings: cursors that nobody needs to understand, and absolute URLs."""
 
 import base64
 import binascii
@@ -18,19 +18,23 @@ MAX_LIMIT = 100
 """Most results on one page, and as many as there are without ``limit``."""
 
 
-def check_query(known: Collection[str]) -> None:
-    """Refuses filters that do not exist, which would otherwise list everything.
+def check_query(known: Collection[str] = ()) -> None:
+    """Refuses a query that would otherwise be passed over: names that mean nothing here, and those that come twice.
 
     Raises:
         InvalidInput: Names the first one.
     """
-    for name in request.args:
+    for name, values in request.args.lists():
+        shown = name[:64]
         if name not in known:
-            raise InvalidInput(
-                f"{name[:64]} is not a filter of this list; it knows {', '.join(sorted(known))}.",
-                name[:64],
-                "additional_property_not_allowed",
+            may = (
+                f"it may have {', '.join(sorted(known))}" if known else "what a job is told goes into input in the body"
             )
+            raise InvalidInput(
+                f"{shown} in the query means nothing here; {may}.", shown, "additional_property_not_allowed"
+            )
+        if len(values) > 1:
+            raise InvalidInput(f"{shown} came more than once in the query.", shown, "duplicate")
 
 
 def limit_query() -> int:
@@ -38,7 +42,7 @@ def limit_query() -> int:
     text = request.args.get("limit")
     if text is None:
         return MAX_LIMIT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_LIMIT):
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MAX_LIMIT):
         raise InvalidInput(f"limit must be a whole number from 1 to {MAX_LIMIT}.", "limit", "range")
     return int(text)
 

@@ -7,6 +7,7 @@ from typing import cast
 
 from flask import current_app
 
+from api.slots import Slots
 from api.submission import Submission
 from api.urls import Urls
 from api.waiting import Waiting
@@ -37,6 +38,7 @@ class Services:
     jobs: JobStore
     queue: JobQueue
     submission: Submission
+    slots: Slots
     waiting: Waiting
     registry: ModelRegistry
     promotions: Promotions
@@ -69,7 +71,8 @@ def open_services(settings: Settings) -> Services:
         keys.forget()
         registry.forget()
 
-    waiting = Waiting(redis, settings, forget)
+    slots = Slots(settings.http.threads)
+    waiting = Waiting(redis, settings, slots, forget)
     return Services(
         settings=settings,
         redis=redis,
@@ -78,6 +81,7 @@ def open_services(settings: Settings) -> Services:
         jobs=jobs,
         queue=queue,
         submission=Submission(settings, redis, queue, jobs, waiting),
+        slots=slots,
         waiting=waiting,
         registry=registry,
         promotions=Promotions(registry, redis, settings, queue.bells),

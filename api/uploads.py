@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from flask import Request, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from api.body_slots import receiving
+from api.slots import receiving
 from shared.errors import InvalidInput, TooLarge, Unavailable
 from shared.settings import Settings
 
@@ -81,10 +82,18 @@ class UploadRequest(Request):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.upload_files: list[UploadFile] = []
+        self._parts: list[IO[bytes]] = []
+
+    def close(self) -> None:
+        """Closes every part, also those of a body that could not be read to its end."""
+        super().close()
+        for part in self._parts:
+            part.close()
 
     def _get_file_stream(self, *args: Any, **kwargs: Any) -> IO[bytes]:
         if self.upload_folder is None:
-            return super()._get_file_stream(*args, **kwargs)
+            self._parts.append(super()._get_file_stream(*args, **kwargs))
+            return self._parts[-1]
         self.upload_files.append(UploadFile(self.upload_folder, self.upload_max_bytes))
         return cast(IO[bytes], self.upload_files[-1])
 
@@ -159,7 +168,13 @@ def remove_stale(settings: Settings) -> None:
 
 def _checked(incoming: UploadRequest, known: tuple[str, ...]) -> Upload:
     with receiving():
-        form, files = incoming.form, incoming.files
+        try:
+            form, files = incoming.form, incoming.files
+        except RequestEntityTooLarge as error:
+            raise TooLarge(
+                f"The upload has more than {_PARTS} parts, or a field of more than {_FIELD_BYTES} bytes; send one part "
+                f"file, and {', '.join(known)} as fields."
+            ) from error
     for name in (*form, *files):
         if name not in known and name != "file":
             raise InvalidInput(

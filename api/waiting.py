@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from api.slots import Slots
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import ServiceError
 from shared.jobs.job import Job
@@ -66,14 +67,16 @@ class Waiting:
     Args:
         redis: The server.
         settings: The process's settings.
+        slots: The process's threads that waits may hold.
         changed: Called when another process has changed keys, aliases or versions, and when that may have been missed.
     """
 
-    def __init__(self, redis: Redis, settings: Settings, changed: Callable[[], None]) -> None:
+    def __init__(self, redis: Redis, settings: Settings, slots: Slots, changed: Callable[[], None]) -> None:
         names = open_keyspace(settings)
         self.channel = names.plain("wake", f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
         self._changes = names.plain("changed")
         self._redis = redis
+        self._slots = slots
         self._changed = changed
         self._free = settings.http.max_waiting
         self._seats: dict[str, set[Seat]] = {}
@@ -103,7 +106,7 @@ class Waiting:
         """A place to wait for a job, ``None`` where all places of the process are taken."""
         seat = Seat(job_id, self.channel, self._dismissed)
         with self._lock:
-            taken = self._free > 0 and not self._dismissed.is_set()
+            taken = self._free > 0 and not self._dismissed.is_set() and self._slots.take_wait()
             if taken:
                 self._free -= 1
                 self._seats.setdefault(job_id, set()).add(seat)
@@ -114,6 +117,7 @@ class Waiting:
             yield seat
         finally:
             with self._lock:
+                self._slots.give_wait()
                 self._free += 1
                 others = self._seats[job_id]
                 others.discard(seat)

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from cli.terminal import (
 )
 from cli.upload_bar import upload
 
-SHOWN_UNREADABLE = 20
+SHOWN_LEFT_OUT = 20
 
 _options = with_options(data_dir_option, as_json_option)
 
@@ -128,11 +128,25 @@ def _show(report: dict[str, Any]) -> None:
     facts = {"name": report.get("name"), "digest": report.get("digest"), "examples": splits}
     print_facts({**facts, "images": " × ".join(map(str, shape)) if shape else "of several sizes"})
     print_table(("class", "examples"), list((report.get("classes") or {}).items()), "")
-    unreadable = report.get("unreadable") or ()
-    for entry in unreadable[:SHOWN_UNREADABLE]:
-        say(f"Left out: {entry['file']}: {entry['reason']}")
-    if len(unreadable) > SHOWN_UNREADABLE:
-        say(f"… and {len(unreadable) - SHOWN_UNREADABLE} more files left out")
+    _say_left_out([(entry["file"], entry["reason"]) for entry in report.get("unreadable") or ()])
+
+
+def _say_left_out(files: Sequence[tuple[str, str]]) -> None:
+    for file, reason in files[:SHOWN_LEFT_OUT]:
+        say(f"Left out: {file}: {reason}")
+    if len(files) > SHOWN_LEFT_OUT:
+        say(f"… and {len(files) - SHOWN_LEFT_OUT} more files left out")
+
+
+def _why_unfit(name: str) -> str | None:
+    """Why a file of this name would have the service refuse the whole archive; ``None`` where it would not."""
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        return "its name has control characters"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "its name is no UTF-8 text"
+    if "\\" in name or (name[1:2] == ":" and name[0].isalpha()):
+        return "its name would be another place in an archive"
+    return None
 
 
 def _shares(text: str) -> dict[str, float]:
@@ -156,11 +170,9 @@ def _packed(source: Path, is_quiet: bool) -> Iterator[Path]:
         for path in source.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(source).parts)
     )
-    skipped = [path for path in files if any(ord(letter) < 32 or ord(letter) == 127 for letter in str(path))]
-    if skipped:
-        files = [path for path in files if path not in set(skipped)]
-        names = ", ".join(repr(path.relative_to(source).as_posix()) for path in skipped[:5])
-        say(f"Left out {len(skipped)} with control characters in their names: {names}{', …' if skipped[5:] else ''}")
+    unfit = {path: reason for path in files if (reason := _why_unfit(path.relative_to(source).as_posix()))}
+    _say_left_out([(repr(path.relative_to(source).as_posix()), reason) for path, reason in unfit.items()])
+    files = [path for path in files if path not in unfit]
     if not files:
         raise Failure(f"The folder {source} holds no files; put the images of each class into a folder of its name.")
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:

@@ -57,6 +57,11 @@ class Service:
         """Where the API answers."""
         return address(self._shape)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._ended.is_set()
+
     def __enter__(self) -> Self:
         """Starts everything, without waiting until it is ready.
 

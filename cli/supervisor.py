@@ -7,16 +7,15 @@ A guardian process watches over the supervisor itself.
 import contextlib
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli.guard import Guard
 from cli.log_files import LogFiles
 from cli.processes import (
-    GUARDIAN,
     SERVER,
     ProcessRecord,
     RunFile,
@@ -87,28 +86,15 @@ class Supervisor:
     say: Callable[[str], None]
     first_delay_seconds: float = FIRST_DELAY_SECONDS
     _children: dict[str, _Child] = field(default_factory=dict)
-    _guardian: subprocess.Popen[bytes] | None = None
-    _guardian_record: ProcessRecord | None = None
-    _guardian_command: tuple[str, ...] = ()
+    _guard: Guard | None = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _stopping: bool = False
     _bounded_at: float = 0.0
 
     def guard(self, run_file_path: Path, grace_seconds: float = 5.0) -> None:
         """Starts the guardian, which gives processes that long to stop; call it before the first program."""
-        command = (sys.executable, "-P", "-m", "cli.guardian", str(run_file_path), str(grace_seconds))
-        self._guardian_command = command
-        self._start_guardian()
-
-    def _start_guardian(self) -> None:
-        self._guardian = subprocess.Popen(
-            self._guardian_command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._guardian_record = record_of(GUARDIAN, self._guardian.pid)
+        self._guard = Guard(run_file_path, grace_seconds, self._delay, STEADY_SECONDS)
+        self._guard.start()
         self._write()
 
     def start(self, program: Program) -> None:
@@ -144,11 +130,10 @@ class Supervisor:
             if self._stopping:
                 return
             now = time.monotonic()
-            if self._guardian is not None and self._guardian.poll() is not None:
-                self.say(f"The guardian {_ending(self._guardian.returncode, '')}; another one takes its place.")
-                self._start_guardian()
             for child in list(self._children.values()):
                 self._look_after(child, now)
+            if self._guard is not None:
+                self._look_after_guard(self._guard, now)
             if now - self._bounded_at > STEADY_SECONDS:
                 self._bounded_at = now
                 for name in self._children:
@@ -173,9 +158,8 @@ class Supervisor:
         self._end(workers, grace_seconds)
         self._end(servers, 2.0)
         self.run_file.write([])
-        if self._guardian is not None and self._guardian.stdin is not None:
-            self._guardian.stdin.close()
-            self._guardian.wait(5)
+        if self._guard is not None:
+            self._guard.stop(2)
 
     def hurry(self) -> None:
         """Kills everything but the Redis server at once: for a second Ctrl-C while ``stop`` waits."""
@@ -206,9 +190,25 @@ class Supervisor:
                 child.deaths += 1
                 self._put_off(child, now, f"cannot be started ({error})")
 
+    def _look_after_guard(self, guard: Guard, now: float) -> None:
+        death = guard.ended(now)
+        if death is not None:
+            self._write()
+            status, delay = death
+            self.say(f"guardian {_ending(status, '')}; it starts again in {delay:g} s.")
+            return
+        try:
+            if guard.start_again(now):
+                self._write()
+        except OSError as error:
+            self.say(f"guardian cannot be started ({error}); this is tried again.")
+
+    def _delay(self, deaths: int) -> float:
+        return min(MAX_DELAY_SECONDS, self.first_delay_seconds * 2.0 ** (deaths - 1))
+
     def _put_off(self, child: _Child, now: float, reason: str) -> None:
         name = child.program.name
-        delay = min(MAX_DELAY_SECONDS, self.first_delay_seconds * 2 ** (child.deaths - 1))
+        delay = self._delay(child.deaths)
         child.restart_at = now + delay
         self.say(f"{name} {reason}; it starts again in {delay:g} s. Its log: {self.logs.path(name)}")
 
@@ -233,14 +233,12 @@ class Supervisor:
 
     def _write(self) -> None:
         records = [child.record for child in self._children.values()]
-        if self._guardian_record is not None:
-            records.append(self._guardian_record)
-        self.run_file.write(records)
+        self.run_file.write([*records, *(self._guard.records if self._guard is not None else ())])
 
 
 def _ending(status: int, last_words: str) -> str:
     if status == UNKNOWN:
-        return "has ended; with which status cannot be known, since an earlier run had started it"
+        return "ended with an unknown exit status (it was started by an earlier run)"
     if status < 0:
         return f"was ended by {signal.Signals(-status).name}"
     return f"ended with exit status {status}" + (f" ({last_words})" if status and last_words else "")

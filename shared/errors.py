@@ -11,7 +11,7 @@ Two trees, because there are two audiences:
     ├── NotFound                404
     ├── Conflict                409  never the answer to the creation of a job
     ├── TooManyRequests         429  carries retry_after_seconds
-    └── Unavailable             503  Redis or the artifact store does not answer
+    └── Unavailable             503  Redis or the artifact store does not answer, or no thread is free for a body
 
     JobError                         is stored on the job as "E1003: sentence"; never an HTTP error by itself
 
@@ -124,7 +124,7 @@ class TooManyRequests(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """Raised when Redis or the artifact store does not answer."""
+    """Raised when Redis or the artifact store does not answer, or a process can take no further body."""
 
     status = 503
     code = "unavailable"

@@ -163,7 +163,7 @@ class HttpSettings(_Group):
     threads: Count = 256
     """Blocking threads of one API process: how many requests it can hold open."""
     max_waiting: Count = 200
-    """Requests of one API process that may wait for a job at once; beyond it the answer comes at once."""
+    """Requests of one API process that may wait for a job at once, at most 13 of 16 threads; beyond it the answer comes at once."""
     max_wait_seconds: Seconds = 60.0
     """Longest wait that ``Prefer: wait`` and ``?wait=`` are given."""
     upload_dir: Path | None = None

@@ -15,7 +15,7 @@ from api.versions import named_version
 from shared.errors import InvalidInput, NotFound
 from shared.models.aliases import AliasMove
 from shared.models.recipes import find_recipe
-from shared.models.version import is_name
+from shared.models.registry import check_name
 
 routes = Blueprint("aliases", __name__)
 
@@ -24,7 +24,7 @@ routes = Blueprint("aliases", __name__)
 @needs("read")
 def list_aliases(owner: str, name: str) -> Response:
     """The aliases of a model."""
-    check_query(())
+    check_query()
     if find_recipe(owner, name) is not None:
         return json_response(page_object([]))
     registry = services().registry
@@ -51,8 +51,8 @@ def put_alias(owner: str, name: str, alias: str) -> Response:
     """Points an alias to a version as soon as the living workers have it ready: 200 done, 202 under way."""
     refuse_recipe(owner, name)
     services().registry.get_model(owner, name)
-    if not is_name(alias):
-        raise InvalidInput(f"{alias[:64]!r} is not a name for an alias.", "alias", "pattern")
+    check_name(alias, "alias")
+    check_query()
     keys, _ = read_json()
     for key, value in keys.items():
         if key not in ("version", "reason"):

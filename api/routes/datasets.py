@@ -24,6 +24,7 @@ def push_dataset() -> Response:
     """Takes an archive of labelled images and answers with the job that makes a data set of it."""
     found = services()
     headers = read_job_headers(found.settings)
+    check_query()
     with received(found.settings, found.settings.datasets.max_upload_bytes, ("name", "seed", "splits")) as upload:
         name = upload.fields.get("name", "")
         if not is_name(name):

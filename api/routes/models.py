@@ -1,5 +1,6 @@
 """Models: list, make, read and delete them."""
 
+import re
 from typing import Any
 
 from flask import Blueprint, Response
@@ -10,7 +11,7 @@ from api.catalogue import model_object, recipe_model_object
 from api.json_response import json_response, no_content
 from api.pages import check_query, choice_query, cut, page_object
 from api.services import services
-from shared.errors import Conflict, Forbidden, InvalidInput, JobError, ModelLoadError
+from shared.errors import Forbidden, InvalidInput, JobError, ModelLoadError
 from shared.models.model import Model
 from shared.models.recipes import RECIPES, Recipe, find_recipe
 from shared.models.version import ModelVersion
@@ -19,6 +20,7 @@ routes = Blueprint("models", __name__)
 
 _TEXTS = ("description", "github_url", "paper_url", "license_url", "cover_image_url")
 _MOST_CHARACTERS = 10_000
+_ADDRESS = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
 _VISIBILITIES = ("private", "public")
 # ``hardware`` is required by stock clients and means nothing here: pools are the machines' own.
 _KEYS = frozenset({"owner", "name", "visibility", "hardware", *_TEXTS})
@@ -52,6 +54,7 @@ def list_models() -> Response:
 @needs("models:write")
 def create_model() -> Response:
     """Makes a model without versions."""
+    check_query()
     keys, _ = read_json()
     for name, value in keys.items():
         if name not in _KEYS:
@@ -59,9 +62,9 @@ def create_model() -> Response:
         if value is not None and not isinstance(value, str):
             raise InvalidInput(f"{name} must be a text.", name)
         if value is not None and len(value) > _MOST_CHARACTERS:
-            raise InvalidInput(f"{name} may have {_MOST_CHARACTERS} characters.", name, "length")
-        if value and name.endswith("_url") and not value.startswith(("https://", "http://")):
-            raise InvalidInput(f"{name} must be an http or https address.", name, "format")
+            raise InvalidInput(f"{name} has {len(value)} characters and may have {_MOST_CHARACTERS}.", name, "length")
+        if value and name.endswith("_url") and not _ADDRESS.fullmatch(value):
+            raise InvalidInput(f"{name} must be an address that begins with https:// or http://.", name, "format")
     for name in ("owner", "name"):
         if not keys.get(name):
             raise InvalidInput(f"{name} is required.", name, "required")
@@ -93,13 +96,8 @@ def delete_model(owner: str, name: str) -> Response:
     refuse_recipe(owner, name)
     check_query(("force",))
     found = services()
-    aliases = found.registry.aliases(owner, name)
-    if aliases and choice_query("force", ("true", "false")) != "true":
-        raise Conflict(
-            f"{owner}/{name} serves as {' and '.join(sorted(aliases))}; repeat with ?force=true to delete it all the "
-            "same, with every version."
-        )
-    for version_id in found.registry.delete_model(owner, name):
+    is_forced = choice_query("force", ("true", "false")) == "true"
+    for version_id in found.registry.delete_model(owner, name, unless_aliased=not is_forced):
         found.queue.fail_version(version_id, version_gone())
     return no_content()
 

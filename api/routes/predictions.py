@@ -7,18 +7,18 @@ from api.auth import ANY_SCOPE, caller, needs
 from api.bodies import Body, check_keys, read_body, whole_input
 from api.headers import JobHeaders, read_job_headers
 from api.job_views import cancel_job, create_job, delete_job, list_jobs, show_job
+from api.pages import check_query
 from api.services import services
 from api.versions import UnknownVersion, admissible, named_version, production
 from shared.errors import InvalidInput
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
 from shared.jobs.queue import NewJob, queue_of
+from shared.models.signature import OPTION_NAMES
 from shared.models.version import ModelVersion
 from shared.tensors import check_input
 
 routes = Blueprint("predictions", __name__)
-
-_SPARE_PARTS = 16  # fields beside the files of one row each
 
 
 @routes.post("/v1/predictions")
@@ -80,7 +80,9 @@ def delete_prediction(job_id: str) -> Response:
 
 def _read() -> tuple[JobHeaders, Body]:
     settings = services().settings
-    return read_job_headers(settings), read_body(settings.inference.max_job_rows + _SPARE_PARTS)
+    headers, body = read_job_headers(settings), read_body(settings.inference.max_job_rows)
+    check_query(OPTION_NAMES if body.image is not None else ())
+    return headers, body
 
 
 def _create(version: ModelVersion, body: Body, headers: JobHeaders) -> Response:

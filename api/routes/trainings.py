@@ -9,6 +9,7 @@ from api.auth import caller, needs, require
 from api.bodies import check_keys, read_json, request_pieces
 from api.headers import read_job_headers
 from api.job_views import cancel_job, create_job, delete_job, list_jobs, show_job
+from api.pages import check_query
 from api.services import services
 from api.versions import UnknownVersion
 from shared.errors import Forbidden, InvalidInput, NotFound
@@ -31,6 +32,7 @@ def create_training(owner: str, name: str, version_id: str) -> Response:
     """Trains a recipe and publishes what comes of it as a version of the destination."""
     found = services()
     headers = read_job_headers(found.settings)
+    check_query()
     recipe = find_recipe(owner, name)
     if recipe is None:
         found.registry.get_model(owner, name)

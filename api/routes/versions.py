@@ -20,6 +20,7 @@ from api.versions import version_of
 from shared.errors import Forbidden, InvalidInput, NotFound
 from shared.jobs.job import JobKind
 from shared.models.recipes import find_recipe
+from shared.models.registry import check_name
 from shared.models.version import RESERVED_OWNER, is_name
 
 routes = Blueprint("versions", __name__)
@@ -61,6 +62,7 @@ def push_version(owner: str, name: str) -> Response:
     """Takes a model file and answers with the import job that makes a version of it."""
     found = services()
     headers = read_job_headers(found.settings)
+    check_query()
     if owner == RESERVED_OWNER:
         raise Forbidden(f"The owner {RESERVED_OWNER} is reserved for what comes with the service; take another.")
     if not is_name(owner) or not is_name(name):
@@ -114,8 +116,7 @@ def _options(fields: Mapping[str, str]) -> dict[str, Any]:
         raise InvalidInput("std must be greater than 0 for every channel.", "std", "range")
     alias = fields.get("alias")
     if alias:
-        if not is_name(alias):
-            raise InvalidInput(f"{alias[:64]!r} is not a name for an alias.", "alias", "pattern")
+        check_name(alias, "alias")
         options["alias"] = alias
     return options
 

@@ -60,12 +60,7 @@ class ModelRegistry:
             InvalidInput: Not a name.
         """
         for field, text in (("owner", owner), ("name", name)):
-            if not is_name(text):
-                raise InvalidInput(
-                    f"{text!r} is not a name: use up to 63 lower-case letters, digits, dots, dashes and underscores.",
-                    field,
-                    "pattern",
-                )
+            check_name(text, field)
         if owner == RESERVED_OWNER:
             raise Forbidden(f"The owner {RESERVED_OWNER} is reserved for what comes with the service; take another.")
         with self._locked(owner, name):
@@ -95,10 +90,19 @@ class ModelRegistry:
         """All models, newest first."""
         return sorted(self._index.models(), key=lambda model: (model.created_at, model.full_name), reverse=True)
 
-    def delete_model(self, owner: str, name: str) -> list[str]:
-        """Removes a model with its aliases and versions, whose ids it answers so that their jobs can be ended."""
+    def delete_model(self, owner: str, name: str, *, unless_aliased: bool = False) -> list[str]:
+        """Removes a model with its versions, whose ids it answers so that their jobs can be ended, and its aliases.
+
+        Raises:
+            Conflict: It has aliases, and ``unless_aliased`` says that they forbid it.
+        """
         self.get_model(owner, name)
         with self._locked(owner, name):
+            aliases = self.aliases(owner, name) if unless_aliased else {}
+            if aliases:
+                raise Conflict(
+                    f"{owner}/{name} serves as {' and '.join(aliases)}; ?force=true deletes it all the same."
+                )
             ids = [version.id for version in self.versions(owner, name)]
             self._index.remove(ids, f"{owner}/{name}")
             self._store.delete(f"models/{owner}/{name}/model.json")
@@ -206,13 +210,7 @@ class ModelRegistry:
 
     def move_alias(self, owner: str, name: str, alias: str, version_id: str, by: str, reason: str = "") -> AliasMove:
         """Points an alias to a version of the model, at once; ``Promotions`` does it when workers are ready."""
-        if not is_name(alias):
-            raise InvalidInput(
-                f"{alias[:64]!r} is not a name for an alias: up to 63 of a-z, 0-9, '.', '_' and '-', the first a "
-                "letter or a digit.",
-                "alias",
-                "pattern",
-            )
+        check_name(alias, "alias")
         with self._locked(owner, name):
             if not is_version_id(version_id) or self._manifest(f"{owner}/{name}", version_id, fresh=True) is None:
                 raise NotFound(f"{owner}/{name} has no version {version_id}.")
@@ -280,6 +278,13 @@ class ModelRegistry:
 
     def _locked(self, owner: str, name: str) -> AbstractContextManager[None]:
         return locked(self._redis, self._keys.plain("lock", f"{owner}/{name}"), f"{owner}/{name}")
+
+
+def check_name(text: str, field: str) -> None:
+    """Refuses with ``InvalidInput`` what cannot be the name of an owner, a model or an alias."""
+    if not is_name(text):
+        rule = "use up to 63 lower-case letters, digits, dots, dashes and underscores, first a letter or digit"
+        raise InvalidInput(f"{text[:64]!r} is not a name: {rule}.", field, "pattern")
 
 
 def _folder(version: ModelVersion) -> str:

@@ -8,7 +8,6 @@ from flask.testing import FlaskClient
 
 from shared.jobs.queue import JobQueue
 from shared.models.version import ModelVersion
-from shared.settings import Settings
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
@@ -230,22 +229,3 @@ def test_priority_and_rows_come_from_the_input(client: FlaskClient, body: Body) 
     body["input"] = {"image": [PIXEL] * 3, "priority": "high"}
     job = client.post("/v1/predictions", json=body).json
     assert job is not None and (job["rows"], job["priority"]) == (3, "high")
-
-
-@pytest.mark.parametrize(
-    "prefer", ["wait=1;foo=bar", "wait=1; foo", "respond-async, wait=1", "wait=0.5", 'wait="1"', "wait = 1"]
-)
-def test_every_form_of_prefer_waits(client: FlaskClient, body: Body, prefer: str) -> None:
-    import time
-
-    begun = time.monotonic()
-    job = client.post("/v1/predictions", json=body, headers={"Prefer": prefer}).json
-    assert job is not None and job["status"] == "starting"
-    assert time.monotonic() - begun >= 0.45
-
-
-def test_a_wait_of_any_length_is_capped(settings: Settings) -> None:
-    from api.headers import _preferred
-
-    assert _preferred("wait=99999999999999999999") == 1e20
-    assert settings.http.max_wait_seconds == 60

@@ -176,3 +176,26 @@ def test_an_aliased_version_is_not_deleted_and_a_deleted_ones_jobs_fail_at_once(
     assert (seen["status"], seen["error_code"]) == ("failed", "E1202")
     assert client.get(f"/v1/models/ada/digits/versions/{spare.id}").status_code == 404
     assert client.post("/v1/predictions", json={"version": spare.id, "input": {"image": PIXEL}}).status_code == 422
+
+
+def test_a_model_that_serves_is_deleted_only_by_force(
+    client: FlaskClient, version: ModelVersion, publish: Callable[..., ModelVersion], registry: ModelRegistry
+) -> None:
+    path = "/v1/models/ada/digits"
+    registry.move_alias("ada", "digits", "candidate", publish(content=b"spare").id, "ada")
+    for query in ("", "?force=false"):
+        reply = client.delete(path + query)
+        assert reply.status_code == 409
+        assert reply.json is not None
+        assert "ada/digits serves as candidate and production; ?force=true" in reply.json["detail"]
+        assert client.get(path).status_code == 200
+    assert client.delete(path + "?force=true").status_code == 204
+    assert client.get(path).status_code == 404
+    assert client.delete(path).status_code == 404
+
+
+def test_a_model_whose_versions_have_no_alias_is_deleted_without_force(
+    client: FlaskClient, publish: Callable[..., ModelVersion]
+) -> None:
+    publish(name="spare")
+    assert client.delete("/v1/models/ada/spare").status_code == 204

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,6 +139,31 @@ def test_a_folder_is_sent_as_a_zip_without_hidden_files(
     with zipfile.ZipFile(io.BytesIO(body[start : body.rindex(b"\r\n--")])) as archive:
         assert archive.namelist() == ["cat/1.png", "dog/2.png"]
     assert "Left out: cat/9.png: truncated" in result.stderr
+
+
+def test_files_whose_names_no_archive_may_hold_are_left_out_and_listed(
+    against_server: Callable[..., Result], server: Any, reply: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "my\npets"  # the name of the folder itself is not sent
+    unfit = [os.fsencode(name) for name in ("cat/\n1.png", "cat/\x7f.png", "dog\\1.png", "c:at/1.png")]
+    for name in (b"cat/1.png", b"dog/caf\xc3\xa9.png", b"cat/\xff.png", *unfit):
+        path = os.path.join(os.fsencode(folder), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(os.fsdecode(path)).write_bytes(name)
+    report = {"name": "pets", "digest": "d" * 64, "classes": {"cat": 1, "dog": 1}, "splits": {"train": 2}}
+    server.answer_in_turn(reply({"username": "me"}), reply({"id": "a1", "status": "succeeded", "output": report}, 201))
+    result = against_server("datasets", "push", folder, "--name", "pets", "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines() == [
+        "Left out: 'c:at/1.png': its name would be another place in an archive",
+        "Left out: 'cat/\\n1.png': its name has control characters",
+        "Left out: 'cat/\\x7f.png': its name has control characters",
+        "Left out: 'cat/\\udcff.png': its name is no UTF-8 text",
+        "Left out: 'dog\\\\1.png': its name would be another place in an archive",
+    ]
+    body = server.requests[1].body
+    with zipfile.ZipFile(io.BytesIO(body[body.index(b"PK\x03\x04") : body.rindex(b"\r\n--")])) as archive:
+        assert archive.namelist() == ["cat/1.png", "dog/café.png"]
 
 
 def test_a_model_is_pushed_with_its_options_and_described(

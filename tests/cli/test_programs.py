@@ -20,6 +20,15 @@ def test_one_process_of_each_kind_and_more_where_asked_for(tmp_path: Path) -> No
     assert many[:4] == ["inference-1", "inference-2", "training-1", "training-2"]
 
 
+def test_a_child_trains_once_and_prepares_many_times_here_and_in_containers(tmp_path: Path) -> None:
+    found = {program.name: program for program in programs(Settings(data_dir=tmp_path), DataFolder(tmp_path), Shape())}
+    compose = (Path(__file__).parents[2] / "docker-compose.yml").read_text()
+    for kind, queue, most in (("training", "train", "1"), ("preparing", "prepare", "20")):
+        command = found[f"{kind}-1"].command
+        assert command[command.index("--max-tasks-per-child") + 1] == most
+        assert f'-Q, {queue}.cpu, -P, prefork, -c, "1", --max-tasks-per-child, "{most}"' in compose
+
+
 def test_children_see_the_settings_of_the_supervisor_whatever_their_folder_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

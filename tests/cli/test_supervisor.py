@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.log_files import LogFiles
-from cli.processes import RunFile, moment_of
+from cli.processes import RunFile, moment_of, record_of
 from cli.supervisor import Program, Supervisor
 
 SLEEPER = (sys.executable, "-S", "-c", "import time; print('hello', flush=True); time.sleep(600)")
@@ -130,7 +130,8 @@ def run_supervisor(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
         from cli.processes import RunFile
         from cli.supervisor import Program, Supervisor
         folder = Path(sys.argv[1])
-        supervisor = Supervisor(RunFile(folder / "processes.json"), LogFiles(folder / "logs"), print)
+        say = lambda sentence: print(sentence, flush=True)
+        supervisor = Supervisor(RunFile(folder / "processes.json"), LogFiles(folder / "logs"), say)
         supervisor.guard(folder / "processes.json", grace_seconds=0.3)
         supervisor.start(Program("stubborn", eval(sys.argv[2]), dict(os.environ), folder))
         supervisor.start(Program("parent", eval(sys.argv[3]), dict(os.environ), folder))
@@ -191,7 +192,7 @@ def test_a_run_file_that_cannot_be_read_counts_as_empty(tmp_path: Path) -> None:
     assert RunFile(tmp_path / "processes.json").read() == []
 
 
-def test_a_guardian_that_is_killed_is_replaced_and_still_cleans_up(
+def test_a_guardian_that_is_killed_starts_again_and_still_cleans_up(
     tmp_path: Path, eventually: Callable[..., object]
 ) -> None:
     process, pids = run_supervisor(tmp_path)
@@ -199,15 +200,56 @@ def test_a_guardian_that_is_killed_is_replaced_and_still_cleans_up(
     guardian = run_file.find("guardian")
     assert guardian is not None
     os.kill(guardian.pid, signal.SIGKILL)
-
-    def another() -> bool:
-        found = run_file.find("guardian")
-        return found is not None and found.pid != guardian.pid
-
-    eventually(another)
     assert process.stdout is not None
-    assert process.stdout.readline() == "The guardian was ended by SIGKILL; another one takes its place.\n"
+    assert process.stdout.readline() == "guardian was ended by SIGKILL; it starts again in 0.5 s.\n"
+    assert guardian.pid not in [record.pid for record in run_file.read()]
+    eventually(lambda: run_file.find("guardian"))
     process.kill()
     process.communicate()
     rest = [pid for pid in pids if pid != guardian.pid]
     eventually(lambda: not any(moment_of(pid) for pid in rest), seconds=15)
+
+
+def test_a_guardian_that_keeps_dying_starts_again_later_each_time(
+    supervisor: Supervisor, tmp_path: Path, said: list[str], eventually: Callable[..., object]
+) -> None:
+    run_file = RunFile(tmp_path / "processes.json")
+    supervisor.guard(tmp_path / "processes.json", grace_seconds=0.3)
+
+    def died_thrice() -> bool:
+        supervisor.tick()
+        guardian = run_file.find("guardian")
+        if guardian is not None:
+            os.kill(guardian.pid, signal.SIGKILL)
+        return len(said) >= 3
+
+    eventually(died_thrice)
+    assert [text.partition("again in ")[2] for text in said] == ["0.05 s.", "0.1 s.", "0.2 s."]
+
+
+def test_a_guardian_that_hangs_does_not_keep_the_supervisor_from_its_end(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    supervisor.guard(tmp_path / "processes.json")
+    guardian = RunFile(tmp_path / "processes.json").find("guardian")
+    assert guardian is not None
+    os.kill(guardian.pid, signal.SIGSTOP)
+    supervisor.stop()
+    assert moment_of(guardian.pid) is None
+
+
+def test_the_status_of_an_adopted_process_is_unknown(
+    supervisor: Supervisor, tmp_path: Path, said: list[str], eventually: Callable[..., object]
+) -> None:
+    earlier = subprocess.Popen(SLEEPER, stdout=subprocess.DEVNULL, start_new_session=True)
+    record = record_of("sleeper", earlier.pid)
+    supervisor.adopt(program(tmp_path, SLEEPER), record)
+    earlier.kill()
+    earlier.wait()
+
+    def is_new() -> bool:
+        supervisor.tick()
+        return supervisor.pid("sleeper") != earlier.pid
+
+    eventually(is_new)
+    assert said[0].startswith("sleeper ended with an unknown exit status (it was started by an earlier run); it starts")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 
@@ -151,6 +152,25 @@ def test_up_starts_again_what_is_killed(make_up: Callable[..., Up], eventually: 
     eventually(is_whole_again, seconds=60)
     assert "api was ended by SIGKILL; it starts again" in up.output.read_text()
     assert up.stop() < 10
+
+
+def test_data_sets_in_a_row_do_not_wait_for_a_process_each(
+    make_up: Callable[..., Up], tmp_path: Path, eventually: Callable[..., object]
+) -> None:
+    up = make_up()
+    up.start()
+    eventually(up.is_announced, seconds=60)
+    worker = RunFile(up.folder.run_file).find("preparing-1")
+    assert worker is not None
+    children: list[set[int]] = []
+    for number in range(3):
+        file = tmp_path / f"{number}.npz"
+        np.savez(file, x=np.full((8, 4, 4), number, np.uint8), y=np.arange(8) % 2)
+        pushed = up.run("datasets", "push", str(file), "--name", f"set-{number}", "--json")
+        assert pushed.returncode == 0, pushed.stderr
+        assert number == 0 or json.loads(pushed.stdout)["metrics"]["queue_time"] < 2
+        children.append({pid for pid in members(worker) if pid != worker.pid})
+    assert children[0] and children[0] == children[1] == children[2]
 
 
 def test_up_uses_the_server_that_the_environment_names_and_starts_none(

@@ -4,12 +4,13 @@ Everything that the directory says is checked before the first member is read; a
 it declared, so an archive can neither unpack to more than it may nor reach outside itself.
 """
 
+import copy
 import io
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
@@ -20,9 +21,11 @@ _DIRECTORY_BYTES_PER_FILE = 256
 _MOST_PARTS = 16
 _MOST_NAME = 1024
 _LOCAL_HEADER = 30
-# Image files are compressed themselves and hardly shrink; only large blank arrays come near such a ratio.
-_BOMB_BYTES = 64 << 20
+_PIECE = 1 << 20
+# Image files are compressed themselves and hardly shrink again. Those that are not, blank bitmaps above all, shrink as
+# well as a bomb does: what tells them apart is their size, of which the caller knows how much any image may have.
 _BOMB_RATIO = 100
+_MOST_RATIO = 1032  # deflate's own
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 
@@ -60,6 +63,8 @@ class Archive:
             raise DatasetRefused(
                 "the upload is no zip or npz file, or was cut off; send a .zip of one folder per class, or an .npz"
             ) from error
+        self._most_measured = limits.max_unpacked_bytes
+        self._measured = 0
         self.members = _checked(self._zip, limits)
 
     @contextmanager
@@ -79,6 +84,44 @@ class Archive:
         """The whole of a member; for those whose declared size is small enough."""
         with self.open(member) as stream:
             return stream.read()
+
+    def refuse_bombs(self, most: int) -> None:
+        """Looks at what the members declare.
+
+        Args:
+            most: Bytes beyond which a member that shrank that well is no image.
+
+        Raises:
+            DatasetRefused: One of them declares to be a bomb.
+        """
+        for member in self.members:
+            _refuse_bomb(member, member.size, most)
+
+    def refuse_hidden_bomb(self, member: Member, most: int) -> None:
+        """Unpacks a member that could not be read, keeping nothing, since it may be larger than it declares.
+
+        Raises:
+            DatasetRefused: It is a bomb, or such members come to more than the whole archive may.
+        """
+        packed = member.info.compress_size
+        if member.info.compress_type == zipfile.ZIP_STORED or packed * _MOST_RATIO <= most:
+            return
+        size = self._measure(member, max(most, packed * _BOMB_RATIO))
+        _refuse_bomb(member, size, most)
+        self._measured += size
+        if self._measured > self._most_measured:
+            raise DatasetRefused(f"the archive unpacks to more than the {self._most_measured} bytes accepted")
+
+    def _measure(self, member: Member, most: int) -> int:
+        """The bytes that a member really unpacks to, or some number above ``most``."""
+        info = copy.copy(member.info)
+        info.file_size = most + 1  # zipfile reads no further than this
+        del info.CRC  # nor does it compare what it has read then
+        size = 0
+        with suppress(*_DAMAGE), self._zip.open(info) as stream:
+            while size <= most and (piece := stream.read(_PIECE)):
+                size += len(piece)
+        return size
 
 
 class _Bounded(io.RawIOBase):
@@ -127,11 +170,6 @@ def _checked(archive: zipfile.ZipFile, limits: DatasetsSettings) -> list[Member]
         form = stat.S_IFMT(info.external_attr >> 16)
         if form not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise DatasetRefused(f"the archive's member {shown} is a link or a device; send the files themselves")
-        if info.file_size > _BOMB_BYTES and info.file_size > _BOMB_RATIO * info.compress_size:
-            raise DatasetRefused(
-                f"the archive's member {shown} unpacks from {info.compress_size} to {info.file_size} bytes, which no "
-                "image does; leave it out"
-            )
         if info.header_offset < end:
             raise DatasetRefused(f"the archive's member {shown} shares its bytes with another one")
         end = info.header_offset + _LOCAL_HEADER + info.compress_size
@@ -144,6 +182,15 @@ def _checked(archive: zipfile.ZipFile, limits: DatasetsSettings) -> list[Member]
         seen.add(name)
         members.append(Member(name, info))
     return members
+
+
+def _refuse_bomb(member: Member, size: int, most: int) -> None:
+    packed = member.info.compress_size
+    if size > most and size > _BOMB_RATIO * packed:
+        raise DatasetRefused(
+            f"the archive's member {member.name[:80]!r} unpacks from {packed} to {size} bytes or more, which no image "
+            "does; leave it out"
+        )
 
 
 def _checked_name(info: zipfile.ZipInfo) -> str:

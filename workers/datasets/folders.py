@@ -66,8 +66,11 @@ def read_folders(
         The labels, in order.
 
     Raises:
-        DatasetRefused: The folders do not say what the classes are.
+        DatasetRefused: The folders do not say what the classes are, or a file is an archive bomb.
     """
+    max_pixels = settings.inference.max_pixels
+    most = 2 * _most_bytes(max_pixels)  # twice, since colours of 16 bits are no bomb either
+    archive.refuse_bombs(most)
     images, others = _candidates(archive.members)
     for member in others:
         unreadable.add(member.name, "its name does not end in .png, .jpg, .jpeg, .webp, .gif or .bmp")
@@ -84,8 +87,9 @@ def read_folders(
         split = splits[parts[0].lower()] if splits else NO_SPLIT
         label = index_of[_label(parts[bool(splits)])]
         try:
-            spool.add(_decoded(archive, member, settings.inference.max_pixels), label, split)
+            spool.add(_decoded(archive, member, max_pixels), label, split)
         except InputError as error:
+            archive.refuse_hidden_bomb(member, most)
             unreadable.add(member.name, error.message)
     return labels
 
@@ -95,9 +99,13 @@ def _label(folder: str) -> str:
     return unicodedata.normalize("NFC", folder)
 
 
-def _decoded(archive: Archive, member: Member, max_pixels: int) -> Pixels:
+def _most_bytes(max_pixels: int) -> int:
     # No image of an accepted size needs more bytes than uncompressed colours with transparency do.
-    most = 4 * max_pixels + (1 << 20)
+    return 4 * max_pixels + (1 << 20)
+
+
+def _decoded(archive: Archive, member: Member, max_pixels: int) -> Pixels:
+    most = _most_bytes(max_pixels)
     if member.size > most:
         raise InputError(f"the file has {member.size} bytes, more than the {most} accepted", code="E1002")
     return open_image(archive.read(member), max_pixels=max_pixels, channels=None)

@@ -40,7 +40,8 @@ def main(folder: Path) -> None:
     except ImportRefused as error:
         result["refused"] = {"message": error.message, "code": error.code}
     except MemoryError:
-        message = f"the file needs more memory than the {request['memory_bytes']} bytes of imports.memory_bytes"
+        limit = request["memory_bytes"]
+        message = f"the network needs more memory than the limit of {limit} bytes allows (imports.memory_bytes)"
         result["refused"] = {"message": message, "code": "E1502"}
     (folder / RESULT).write_text(json.dumps(result))
 

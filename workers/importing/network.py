@@ -22,6 +22,7 @@ FAILED = "E1502"
 
 _AUTOMATIC = re.compile(r"(keras_tensor|input|input_layer|inputs|.+_input)(_?\d+)?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+_MARKS = re.compile(r"\{\{[^{}]*\}\}\s*")
 _DTYPES = frozenset(
     {"bool", "float16", "float32", "float64", "int16", "int32", "int64", "int8", "string", "uint16"}
 ) | {
@@ -74,8 +75,7 @@ def load_network(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's own word for it
-            raise MemoryError from error
+        raise_if_exhausted(error)
         advice = "" if path.suffix == ".keras" else "; save it with model.save('model.keras') and try that"
         raise ImportRefused(f"Keras cannot load the file{advice} ({first_line(error)})", FAILED) from error
     if not isinstance(network, keras.Model) or not getattr(network, "inputs", None):
@@ -146,9 +146,15 @@ def check_labels(signature: Signature, labels: Sequence[str]) -> TensorSpec:
     return output
 
 
+def raise_if_exhausted(error: Exception) -> None:
+    """Raises ``MemoryError`` where TensorFlow has a word of its own for it."""
+    if type(error).__name__ == "ResourceExhaustedError":
+        raise MemoryError from error
+
+
 def first_line(error: Exception) -> str:
-    """The beginning of an error's text, for people."""
-    text = str(error).strip().partition("\n")[0][:300]
+    """The beginning of an error's text, for people: without TensorFlow's marks of where in a graph it happened."""
+    text = _MARKS.sub("", str(error)).strip().partition("\n")[0][:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ImportRefused
 from shared.models.signature import Signature, TensorKind, TensorSpec
-from workers.importing.network import FAILED, first_line, layers_of
+from workers.importing.network import FAILED, first_line, layers_of, raise_if_exhausted
 from workers.importing.samples import COUNT, one_row, samples, tiled, with_length
 
 Rows = Mapping[str, NDArray[Any]]
@@ -62,6 +62,7 @@ class Trial:
         except MemoryError:
             raise
         except Exception as error:
+            raise_if_exhausted(error)
             raise ImportRefused(f"the network fails on a sample: {first_line(error)}", FAILED) from error
         return [output.numpy() for output in outputs]
 
@@ -175,6 +176,7 @@ def _compiled(model: Any, specs: Sequence[TensorSpec]) -> Callable[..., Any]:
             call, input_signature=signature, autograph=False
         ).get_concrete_function()
     except Exception as error:
+        raise_if_exhausted(error)
         raise ImportRefused(f"the network cannot be compiled: {first_line(error)}", FAILED) from error
     return compiled
 

@@ -1,15 +1,24 @@
 import io
+import random
 import struct
 import zipfile
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from shared.settings import DatasetsSettings, Settings
+from shared.settings import DatasetsSettings, InferenceSettings, Settings
 
 Members = Callable[..., dict[str, bytes]]
 Pack = Callable[..., bytes]
 Refusal = Callable[..., str]
+
+
+def declare(archive: bytearray, name: str, size: int) -> None:
+    """Has a member say, in its header and in the directory, that it unpacks to that many bytes."""
+    for at in (archive.index(name.encode()) - 30 + 22, archive.rindex(name.encode()) - 46 + 24):
+        archive[at : at + 4] = struct.pack("<I", size)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +87,6 @@ def test_images_that_decode_to_more_than_is_accepted_are_refused(
     pack: Pack, refusal: Refusal, settings: Settings
 ) -> None:
     def solid(value: int) -> bytes:
-        from PIL import Image
-
         file = io.BytesIO()
         Image.new("L", (200, 200), value).save(file, "PNG")
         return file.getvalue()
@@ -95,9 +102,7 @@ def test_a_member_that_unpacks_to_more_than_it_declares_is_only_unreadable(
 ) -> None:
     members = two_classes()
     archive = bytearray(pack({**members, "dog/bomb.png": bytes(500_000)}))
-    for signature, place in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
-        at = archive.rindex(signature)
-        archive[at + place : at + place + 4] = struct.pack("<I", 100)
+    declare(archive, "dog/bomb.png", 100)
     output = run_prepare(bytes(archive))
     assert output["examples"] == len(members)
     assert [item["file"] for item in output["unreadable"]] == ["dog/bomb.png"]
@@ -149,7 +154,56 @@ def test_nothing_is_written_outside_the_services_own_folders(
     assert not list((settings.data_dir / "cache").iterdir())
 
 
-def test_a_member_that_unpacks_from_next_to_nothing_is_a_bomb(
-    two_classes: Members, pack: Pack, refusal: Refusal
+@pytest.mark.parametrize("name", ["cat/bomb.png", "cat/bomb.txt", "__MACOSX/bomb"])
+def test_a_member_that_declares_more_than_any_image_has_and_shrank_to_nothing_is_a_bomb(
+    name: str, two_classes: Members, pack: Pack, refusal: Refusal
 ) -> None:
-    assert "which no image does" in refusal(pack({**two_classes(), "cat/bomb.png": bytes(80 << 20)}))
+    archive = bytearray(pack({**two_classes(), name: bytes(1000)}))
+    declare(archive, name, 400_000_000)
+    assert f"member '{name}' unpacks from " in refusal(bytes(archive))
+
+
+def test_a_member_that_unpacks_to_a_bomb_whatever_it_declares_is_refused(
+    two_classes: Members, pack: Pack, refusal: Refusal, settings: Settings
+) -> None:
+    small = settings.model_copy(update={"inference": InferenceSettings(max_pixels=1_000_000)})
+    archive = bytearray(pack({**two_classes(), "dog/bomb.png": bytes(11_000_000)}))
+    declare(archive, "dog/bomb.png", 100)
+    assert "which no image does" in refusal(bytes(archive), settings=small)
+
+
+def test_what_unreadable_members_really_unpack_to_counts(
+    two_classes: Members, pack: Pack, refusal: Refusal, settings: Settings
+) -> None:
+    small = settings.model_copy(
+        update={
+            "inference": InferenceSettings(max_pixels=1_000_000),
+            "datasets": DatasetsSettings(max_unpacked_bytes=15_000_000),
+        }
+    )
+    odd = {f"dog/odd{number}.png": random.Random(number).randbytes(5000) + bytes(9_500_000) for number in range(2)}
+    archive = bytearray(pack({**two_classes(), **odd}))
+    for name in odd:
+        declare(archive, name, 100)
+    assert "unpacks to more than the 15000000 bytes accepted" in refusal(bytes(archive), settings=small)
+
+
+def test_a_blank_bitmap_of_accepted_size_is_no_bomb(
+    two_classes: Members, pack: Pack, run_prepare: Callable[..., dict]
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (5000, 5000)).save(file, "BMP")
+    members = {**two_classes(), "cat/blank.bmp": file.getvalue()}
+    archive = pack(members)
+    assert len(file.getvalue()) > 100 * len(archive)
+    assert run_prepare(archive)["examples"] == len(members)
+
+
+def test_arrays_of_nearly_blank_images_are_no_bomb(
+    savez: Callable[..., bytes], run_prepare: Callable[..., dict]
+) -> None:
+    x = np.zeros((20, 2000, 2000), np.uint8)
+    x[:, 0, 0] = range(20)
+    upload = savez(x=x, y=np.arange(20) % 2)
+    assert x.nbytes > 200 * len(upload)
+    assert run_prepare(upload)["examples"] == 20

@@ -189,7 +189,9 @@ def test_options_that_cannot_be_meant_are_refused(details: dict[str, Any]) -> No
         read_options(details)
 
 
-def test_a_network_that_is_too_large_for_its_limits_is_refused(
+@pytest.mark.parametrize("is_in_weights", [True, False], ids=["weights", "answers"])
+def test_a_network_that_needs_too_much_memory_is_refused_in_words_for_people(
+    is_in_weights: bool,
     few_sizes: Settings,
     artifacts: ArtifactStore,
     registry: ModelRegistry,
@@ -198,6 +200,17 @@ def test_a_network_that_is_too_large_for_its_limits_is_refused(
     archive: Callable[..., Path],
     dense_config: dict[str, Any],
 ) -> None:
-    dense_config["config"]["layers"][1]["config"]["units"] = 2_000_000_000
-    with pytest.raises(ImportRefused, match="E1502"):
-        import_version(new_run(archive(dense_config)), few_sizes, artifacts, registry, promotions)
+    layers = dense_config["config"]["layers"]
+    if is_in_weights:
+        layers[1]["config"]["units"] = 2_000_000_000
+    else:
+        config = {"name": "repeat", "n": 2_000_000_000}
+        layers.append({"module": "keras.layers", "class_name": "RepeatVector", "config": config})
+    limits = few_sizes.imports.model_copy(update={"memory_bytes": 12_000_000_000})
+    small = few_sizes.model_copy(update={"imports": limits})
+    with pytest.raises(ImportRefused) as caught:
+        import_version(new_run(archive(dense_config)), small, artifacts, registry, promotions)
+    assert caught.value.code == "E1502"
+    assert caught.value.message == (
+        "the network needs more memory than the limit of 12000000000 bytes allows (imports.memory_bytes)"
+    )
