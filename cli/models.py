@@ -73,12 +73,22 @@ def push(
     client = Client.of_folder(data_dir)
     job = upload(client, f"/v1/models/{model}/versions", fields, file, is_quiet=as_json)
     job = succeeded(watch(client, job, "importing", is_quiet=as_json))
+    output = job["output"]
     if as_json:
+        if alias:
+            state = client.get(f"/v1/models/{model}/aliases/{alias}")
+            wait_for_move(client, model, alias, state, is_quiet=True, wanted=output["id"])
         print_json(job)
         return
-    output = job["output"]
     print_facts({"version": output["version"], **_described(output.get("signature") or {})})
-    print_facts({"labels": ", ".join(output.get("labels") or ()), "sample answer": _answer(output.get("sample"))})
+    expected = (output.get("parameters") or {}).get("expected_range")
+    print_facts(
+        {
+            "expected range": f"{expected[0]} to {expected[1]}" if expected else "",
+            "labels": ", ".join(output.get("labels") or ()),
+            "sample answer": _answer(output.get("sample")),
+        }
+    )
     for warning in output.get("warnings") or ():
         say(f"Warning: {warning}")
     if alias:
