@@ -13,7 +13,6 @@ COG_VERSION = "headrace"
 """Stock clients want a text here and treat only versions below 0.3.9 in a special way, which this is not."""
 
 _PATHS = {JobKind.PREDICTION: "predictions", JobKind.TRAINING: "trainings"}
-_LINKS = ("github_url", "paper_url", "license_url", "cover_image_url")
 
 
 def moment(seconds: float | None) -> str | None:
