@@ -9,11 +9,11 @@ from api.auth import WRITE_SCOPES, caller, require
 from api.headers import JobHeaders, read_wait_query
 from api.json_response import json_response, no_content
 from api.pages import check_query, choice_query, limit_query, moment_query, page_object
-from api.schemas import job_object, job_path
 from api.services import services
 from shared.errors import NotFound
 from shared.jobs.job import Job, JobKind, JobStatus
 from shared.jobs.queue import NewJob
+from shared.jobs.view import job_path
 
 _FILTERS = ("cursor", "limit", "model", "version", "status", "created_after", "created_before", "source")
 
@@ -23,7 +23,7 @@ def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tup
     found = services()
     job, is_new = found.submission.create(new, headers, pieces)
     base = found.urls.base
-    return json_response(job_object(job, base), 201, {"Location": base + job_path(job)}), is_new
+    return json_response(found.view(job, base), 201, {"Location": base + job_path(job)}), is_new
 
 
 def show_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
@@ -53,7 +53,7 @@ def list_jobs(kinds: Sequence[JobKind], also: Sequence[str] = ()) -> Response:
         limit=limit_query(),
     )
     base = found.urls.base
-    results = [job_object(job, base) for job in page.jobs]
+    results = [found.view(job, base) for job in page.jobs]
     return json_response(page_object(results, page.next_cursor, page.previous_cursor))
 
 
@@ -93,7 +93,7 @@ def _own(job_id: str, kinds: Sequence[JobKind]) -> Job:
 def _whole(job: Job) -> dict[str, Any]:
     found = services()
     place = found.jobs.place(job) if job.status is JobStatus.STARTING else None
-    return job_object(job, found.urls.base, place)
+    return found.view(job, found.urls.base, place)
 
 
 def _drop_upload(job: Job) -> None:

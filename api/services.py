@@ -18,6 +18,7 @@ from shared.datasets.store import DatasetStore
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.jobs.sweeps import Sweeper
+from shared.jobs.view import JobView
 from shared.metrics import Metrics
 from shared.models.promotions import Promotions
 from shared.models.registry import ModelRegistry
@@ -46,6 +47,7 @@ class Services:
     uploads: Uploads
     metrics: Metrics
     urls: Urls
+    view: JobView
 
 
 def open_services(settings: Settings) -> Services:
@@ -89,6 +91,7 @@ def open_services(settings: Settings) -> Services:
         uploads=Uploads(redis, settings, artifacts),
         metrics=Metrics(redis, settings),
         urls=Urls(settings),
+        view=JobView(),
     )
 
 

@@ -4,7 +4,7 @@ from flask import Blueprint, Response
 
 from api.auth import ANY_SCOPE, caller, needs
 from api.json_response import json_response
-from api.schemas import moment
+from shared.jobs.view import moment
 
 routes = Blueprint("account", __name__)
 
