@@ -4,9 +4,8 @@ from functools import lru_cache
 
 from flask import request
 
+from shared.public_url import public_base
 from shared.settings import Settings
-
-_NOWHERE = "http://127.0.0.1:8000"
 
 
 class Urls:
@@ -19,7 +18,7 @@ class Urls:
     def __init__(self, settings: Settings) -> None:
         self._public = settings.http.public_url.rstrip("/")
         self._trusted = frozenset(host.lower() for host in settings.http.trusted_hosts)
-        self._address = settings.data_dir.expanduser() / "address"
+        self._settings = settings
         self._of_host = lru_cache(maxsize=256)(self._look)
 
     @property
@@ -35,7 +34,4 @@ class Urls:
         name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
         if name.lower() in self._trusted:
             return f"{scheme}://{host}"
-        try:
-            return self._address.read_text().strip().rstrip("/") or _NOWHERE
-        except OSError:
-            return _NOWHERE
+        return public_base(self._settings)
