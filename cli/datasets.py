@@ -86,10 +86,11 @@ def list_datasets(data_dir: Path | None, as_json: bool) -> None:
             str(entry.get("digest", ""))[:SHORT_DIGITS],
             sum((entry.get("splits") or {}).values()),
             len(entry.get("classes") or ()),
+            entry.get("unreadable_count"),
         )
         for entry in found
     ]
-    print_table(("name", "digest", "examples", "classes"), rows, "There are no data sets yet.")
+    print_table(("name", "digest", "examples", "classes", "unreadable"), rows, "There are no data sets yet.")
 
 
 @datasets.command()

@@ -45,9 +45,11 @@ def push_dataset() -> Response:
 @routes.get("/v1/datasets")
 @needs("read")
 def list_datasets() -> Response:
-    """All data sets, newest first."""
+    """All data sets, newest first; one that several pushes named is listed under each name, with that push's report."""
     check_query(("cursor", "limit"))
-    page, following, previous = cut(services().datasets.list(), lambda dataset: (dataset.created_at, dataset.digest))
+    page, following, previous = cut(
+        services().datasets.list(), lambda dataset: (dataset.created_at, dataset.digest, dataset.name or "")
+    )
     return json_response(page_object([dataset.public() for dataset in page], following, previous))
 
 

@@ -5,7 +5,7 @@
     datasets/{digest}/{shard}.npy             uint8, examples × height × width × channels, where all sizes are equal
     datasets/{digest}/{shard}.bin             PNG files one behind the other, where sizes differ or are large
     datasets/{digest}/{shard}.offsets.npy     int64, where each PNG begins, and the end
-    datasets/names/{name}.json                the digest that a name means
+    datasets/names/{name}.json                the digest that a name means, and the report of the push that named it
 
 The digest is the SHA-256 of labels, kind, seed, splits and the pixels of every example in order. Names of files and
 the order in an upload do not count, so the same images make the same set.
@@ -117,6 +117,8 @@ class Dataset:
     schema: int = SCHEMA
     names: tuple[str, ...] = field(default=(), compare=False)
     """Names that mean this set now; no part of the manifest."""
+    name: str | None = field(default=None, compare=False)
+    """The name whose push ``report`` tells of; ``None`` for the manifest's own, of the push that made the set."""
 
     @property
     def folder(self) -> str:
@@ -142,7 +144,7 @@ class Dataset:
     def public(self) -> dict[str, Any]:
         """What callers see: the answer of ``/v1/datasets/{name}`` and the output of the job that made the set."""
         return {
-            "name": self.names[0] if self.names else None,
+            "name": self.name or (self.names[0] if self.names else None),
             "names": list(self.names),
             "digest": self.digest,
             "kind": self.kind,

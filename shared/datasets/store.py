@@ -1,19 +1,21 @@
 """Keeps data sets in the artifact store and finds them by digest or by name.
 
 The store is the truth. Redis only remembers which digest a name means, and is filled again from the store when it
-has forgotten.
+has forgotten. Two uploads of the same images are one set under two names, each with the report of its own upload: what
+could not be read of it is a fact of the upload and not of the set.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
-from shared.datasets.dataset import Dataset
+from shared.datasets.dataset import Dataset, Report
 from shared.errors import InvalidInput, NotFound
 from shared.models.locks import locked
 from shared.models.version import is_name
@@ -51,13 +53,14 @@ class DatasetStore:
         """Whether the set of that digest is public."""
         return self._store.exists(f"datasets/{digest}/manifest.json")
 
-    def name(self, name: str, digest: str, job_id: str) -> None:
+    def name(self, name: str, digest: str, job_id: str, report: Report | None = None) -> None:
         """Lets a name mean a set; the set that it meant before stays, under its digest.
 
         Args:
             name: The name.
             digest: A public set.
             job_id: The job that says so, by which a later attempt at it finds what is done.
+            report: What happened to the job's upload; the manifest's own unless given.
 
         Raises:
             InvalidInput: Not a name.
@@ -68,7 +71,7 @@ class DatasetStore:
                 "name",
                 "pattern",
             )
-        record = {"name": name, "digest": digest, "job_id": job_id}
+        record = {"name": name, "digest": digest, "job_id": job_id, "report": report and report.to_json()}
         with self._locked(), translated():
             self._store.write(_record_path(name), json.dumps(record).encode())
             self._redis.hset(self._names, name, digest)
@@ -78,10 +81,11 @@ class DatasetStore:
         record = self._record(name)
         if record is None or record["job_id"] != job_id:
             return None
-        return self._manifest(record["digest"], (name,))
+        dataset = self._manifest(record["digest"], (name,))
+        return dataset and self._under(name, dataset, record)
 
     def get(self, name_or_digest: str) -> Dataset:
-        """The set of that name or digest, with all its names.
+        """The set of that name or digest, with all its names; by a name, with the report of that name's upload.
 
         Raises:
             NotFound: There is none.
@@ -90,7 +94,7 @@ class DatasetStore:
         dataset = self._manifest(digest, self._names_by_digest().get(digest, ()))
         if dataset is None:
             raise _unknown(name_or_digest)
-        return dataset
+        return dataset if _DIGEST.fullmatch(name_or_digest) else self._under(name_or_digest, dataset)
 
     def digest(self, name_or_digest: str) -> str:
         """The digest of a public set by its name or digest; cheap enough for admission.
@@ -114,14 +118,14 @@ class DatasetStore:
         raise _unknown(name_or_digest)
 
     def list(self) -> list[Dataset]:
-        """All public sets, newest first."""
+        """All public sets, newest first; one of several names once for each of them."""
         names = self._names_by_digest()
-        found = (
-            self._manifest(digest, names.get(digest, ()))
-            for digest in self._store.names("datasets")
-            if _DIGEST.fullmatch(digest)
-        )
-        return sorted(filter(None, found), key=lambda dataset: (dataset.created_at, dataset.digest), reverse=True)
+        found: list[Dataset] = []
+        for digest in filter(_DIGEST.fullmatch, self._store.names("datasets")):
+            dataset = self._manifest(digest, names.get(digest, ()))
+            if dataset is not None:
+                found += [self._under(name, dataset) for name in dataset.names] or [dataset]
+        return sorted(found, key=lambda one: (one.created_at, one.digest, one.name or ""), reverse=True)
 
     def delete(self, name_or_digest: str) -> None:
         """Removes a set: by digest with all its names, by a name only that name while others mean the set too.
@@ -177,6 +181,11 @@ class DatasetStore:
         except FileNotFoundError:
             return None
         return Dataset.from_json(form, names)
+
+    def _under(self, name: str, dataset: Dataset, record: Mapping[str, Any] | None = None) -> Dataset:
+        record = record or self._record(name)
+        told = record.get("report") if record is not None and record["digest"] == dataset.digest else None
+        return replace(dataset, name=name, report=Report.from_json(told) if told else dataset.report)
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self._redis, self._lock, "data sets")

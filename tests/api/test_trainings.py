@@ -4,8 +4,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.datasets.dataset import Dataset
+from shared.artifacts import ArtifactStore
+from shared.connections import Redis
+from shared.datasets.dataset import Dataset, Report
+from shared.datasets.store import DatasetStore
 from shared.models.registry import ModelRegistry
+from shared.settings import Settings
 
 
 @pytest.fixture
@@ -119,3 +123,21 @@ def test_a_data_set_is_shown_and_deleted(client: FlaskClient, dataset: Dataset) 
     assert listed is not None and len(listed["results"]) == 1
     assert client.delete("/v1/datasets/digits").status_code == 204
     assert client.get("/v1/datasets/digits").status_code == 404
+
+
+def test_a_data_set_is_listed_once_for_each_name_with_the_report_of_that_push(
+    client: FlaskClient, dataset: Dataset, artifacts: ArtifactStore, redis: Redis, settings: Settings
+) -> None:
+    report = Report((("a.txt", "no image"),), 1)
+    DatasetStore(artifacts, redis, settings).name("numbers", dataset.digest, "b" * 26, report)
+    listed: list[dict[str, Any]] = []
+    url = "/v1/datasets?limit=1"
+    while url:
+        page = client.get(url).json
+        assert page is not None and len(page["results"]) == 1
+        listed, url = listed + page["results"], page["next"]
+    assert [(one["name"], one["names"], one["unreadable_count"]) for one in listed] == [
+        ("numbers", ["digits", "numbers"], 1),
+        ("digits", ["digits", "numbers"], 0),
+    ]
+    assert client.get("/v1/datasets/numbers").json == listed[0]

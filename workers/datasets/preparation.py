@@ -56,7 +56,7 @@ def prepare(run: Run, settings: Settings, store: ArtifactStore, datasets: Datase
             seed, fractions = parse_seed(details.get("seed")), parse_fractions(details.get("splits"))
             with _local_faults(), _spool(settings) as (spool, folder):
                 dataset = _dataset(run, settings, store, datasets, spool, folder, seed, fractions)
-            datasets.name(name, dataset.digest, run.job.id)
+            datasets.name(name, dataset.digest, run.job.id, dataset.report)
         except InvalidInput as error:
             store.delete(upload)
             raise DatasetRefused(error.detail) from error
@@ -64,7 +64,7 @@ def prepare(run: Run, settings: Settings, store: ArtifactStore, datasets: Datase
             store.delete(upload)
             raise
     store.delete(upload)
-    return {**dataset.public(), "name": name, "names": sorted({*dataset.names, name})}
+    return replace(dataset, name=name, names=tuple(sorted({*dataset.names, name}))).public()
 
 
 def _dataset(

@@ -78,6 +78,30 @@ def test_a_name_moves_and_the_set_that_it_meant_stays(store: DatasetStore) -> No
     assert store.named_by("nobody", "a1") is None
 
 
+def test_each_name_of_a_set_has_the_report_of_its_own_upload(store: DatasetStore) -> None:
+    store.publish(dataset())
+    store.name("pets", ONE, "a1", dataset().report)
+    store.name("animals", ONE, "a2", Report((("x.txt", "no image"), ("y.txt", "no image")), 2))
+    store.name("beasts", ONE, "a3", Report())
+    for found in (store.get("animals"), store.named_by("animals", "a2")):
+        assert found is not None
+        public = found.public()
+        assert public["name"] == "animals" and public["digest"] == ONE and public["unreadable_count"] == 2
+        assert [entry["file"] for entry in public["unreadable"]] == ["x.txt", "y.txt"]
+    assert store.get(ONE).public()["unreadable_count"] == store.get("pets").report.unreadable_count == 3
+    assert [(one.name, one.report.unreadable_count) for one in store.list()] == [
+        ("pets", 3),
+        ("beasts", 0),
+        ("animals", 2),
+    ]
+
+
+def test_a_name_without_a_report_of_its_own_has_that_of_the_set(store: DatasetStore, artifacts: ArtifactStore) -> None:
+    store.publish(dataset())
+    artifacts.write("datasets/names/pets.json", json.dumps({"name": "pets", "digest": ONE, "job_id": "a1"}).encode())
+    assert store.get("pets").report == dataset().report
+
+
 def test_what_is_no_name_is_refused(store: DatasetStore) -> None:
     for name in ("Pets", "../pets", "", "a/b", "p" * 64):
         with pytest.raises(InvalidInput):

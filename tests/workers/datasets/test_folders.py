@@ -83,6 +83,22 @@ def test_files_that_are_no_images_are_reported_and_the_others_kept(
     assert output["unreadable_count"] == 5 and output["examples"] == 20
 
 
+def test_the_same_images_pushed_again_tell_what_was_unreadable_of_their_own_upload(
+    two_classes: Members, pack: Pack, run_prepare: Prepare, datasets: DatasetStore
+) -> None:
+    first = run_prepare(pack({**two_classes(), "cat/first.png": b"no image"}), name="pets")
+    second = run_prepare(pack({**two_classes(), "cat/2nd.png": b"no image", "dog/2nd.png": b""}), name="animals")
+    assert second["digest"] == first["digest"] and second["names"] == ["animals", "pets"]
+    for name, output, files in (
+        ("pets", first, ["cat/first.png"]),
+        ("animals", second, ["cat/2nd.png", "dog/2nd.png"]),
+    ):
+        shown = datasets.get(name).public()
+        assert shown["name"] == output["name"] == name
+        assert [entry["file"] for entry in shown["unreadable"]] == files
+        assert shown["unreadable"] == output["unreadable"] and shown["unreadable_count"] == len(files)
+
+
 def test_an_image_of_too_many_pixels_is_reported(two_classes: Members, pack: Pack, run_prepare: Prepare) -> None:
     members = two_classes()
     head = members["cat/0.png"][12:16] + struct.pack(">II", 30_000, 30_000) + members["cat/0.png"][24:29]
