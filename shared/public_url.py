@@ -1,4 +1,4 @@
-"""The address that URLs begin with where no request tells it: in webhooks, and where a ``Host`` header is not trusted."""
+"""The address that URLs begin with where no request tells it: in webhooks, and where no ``Host`` is trusted."""
 
 from shared.settings import Settings
 
