@@ -108,16 +108,16 @@ class Stack:
         self.wait(lambda: self.answers("/livez"), "the API")
         return process
 
-    def launch_worker(self) -> subprocess.Popen[bytes]:
+    def launch_worker(self, app: str = "numpy_worker") -> subprocess.Popen[bytes]:
         return self.start(
-            "celery", "-A", "numpy_worker", "worker", "-P", "solo", "-Q", "predict.cpu",
+            "celery", "-A", app, "worker", "-P", "solo", "-Q", "predict.cpu",
             "-n", f"w{len(self.processes)}@%h", "--without-mingle", "--without-gossip", "--without-heartbeat",
             name="worker",
         )  # fmt: skip
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, app: str = "numpy_worker") -> subprocess.Popen[bytes]:
         before = {info.name for info in self.living()}
-        process = self.launch_worker()
+        process = self.launch_worker(app)
         self.wait(lambda: {info.name for info in self.living()} - before, "a worker")
         return process
 
