@@ -6,7 +6,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
 
     P:{s}:job:{id}            hash    the record of a job, the fence; expires ``jobs.record_days`` after its end
     P:{s}:data:{id}           hash    input, output, logs, progress; expires ``jobs.retain_seconds`` after its end
-    P:{s}:events:{id}         stream  what happened to a job that reports progress; bounded; expires with its data
+    P:{s}:events:{id}         stream  what happened to a job that is followed or reports; bounded; expires with its data
     P:{s}:waiters:{id}        set     API processes to wake when the job ends; expires by itself
     P:{s}:queue:{line}        zset    waiting jobs by virtual finish time
     P:{s}:load:{line}         hash    rows and bytes waiting, virtual clock v; of each flow its finish f: and count n:
@@ -21,7 +21,12 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:account:{account}   hash    rows and bytes of the account's open jobs
     P:{s}:idem:{account}:{key} string id and body hash; no life time while the job is open, then that of its record
     P:{s}:recent:{account}:{hash} string the job that a body made, for clients that repeat without a key; two minutes
-    P:{s}:outbox              zset    webhook deliveries by due time
+    P:{s}:outgoing-hosts      zset    hosts that something waits for, by the time to look at them again
+    P:{s}:outgoing:{host}     zset    id|what by due time: start, progress, completed (webhooks), fetch, test
+    P:{s}:pause:{host}        string  until when nothing goes there, since it failed again and again; ends by itself
+    P:{s}:deliveries:{id}     list    attempts to deliver the job's webhooks, JSON; lives as long as the record
+    P:{s}:tries:{id}          hash    what -> failed attempts so far; lives as long as the record
+    P:{s}:dead:{account}      zset    id|what of webhooks that were given up, by that time
     P:{s}:list:{account}:{kind} zset  job ids by creation time, for listings
     P:{s}:retired             zset    account|kind|id by the time its record expires, to clean the listings
     P:{s}:spilled             zset    paths of inputs, uploads and checkpoints, by the time to delete them
@@ -32,6 +37,10 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:changed                 channel names of cached facts that changed (keys, aliases, versions)
     P:key:{digest}            hash    an API key: account, name, scopes, times; the key itself is never stored
     P:keys                    set     digests of all keys
+    P:webhook-secrets:{account} hash  secret -> when it stops to sign in milliseconds, 0 for the one in use
+    P:webhook-trial:{id}      hash    a test message: account, url, channel to wake, result as JSON; ten minutes
+    P:listeners               zset    loopback addresses that may be called, by the end of their registration
+    P:circuits                zset    hosts that get no webhooks for a while, by the end of it
     P:models                  hash    owner/name -> description and times, JSON
     P:versions                hash    version id -> owner/name
     P:aliases:{owner/name}    hash    alias -> sequence:version id, the newest record of the store

@@ -6,8 +6,7 @@ The rules are in ``docs/queue.md``; the scripts hold them.
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any, cast
 
 from shared.artifacts import ArtifactStore
@@ -17,68 +16,14 @@ from shared.jobs.bells import Bells
 from shared.jobs.claim import Outcome, Taken, TakenJob, parts
 from shared.jobs.job import SCHEMA, WEIGHTS, JobKind
 from shared.jobs.lua import Scripts
+from shared.jobs.new_job import NewJob, Submitted, queue_of, subject_of
 from shared.jobs.spills import Spills
 from shared.settings import Settings
 
+__all__ = ["LIMIT", "JobQueue", "NewJob", "Submitted", "queue_of", "subject_of"]
+
 LIMIT = 100
 """Most jobs that one call of a script handles, so that no call holds the server for long."""
-
-
-def queue_of(subject: str, pool: str) -> str:
-    """The queue of a version's or a kind's jobs in a pool; one queue has one pool, also after a pool was renamed."""
-    return f"{subject}@{pool}"
-
-
-def subject_of(line: str) -> str:
-    """The version or kind whose jobs wait in a line."""
-    return line.rstrip("!").partition("@")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """What a job is made of."""
-
-    id: str
-    kind: JobKind
-    account: str
-    key_id: str
-    queue: str
-    """As ``queue_of`` names it."""
-    pool: str
-    """The Celery queue whose workers may take it, ``predict.cpu``."""
-    input: bytes
-    """JSON."""
-    priority: str = "normal"
-    rows: int = 1
-    model: str = ""
-    version: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
-    deadline_seconds: float | None = None
-    """From now; ``None`` for the default age of the kind."""
-    idempotency_key: str = ""
-    body_hash: str = ""
-    waiter: str = ""
-    """Channel to wake at the job's end."""
-    source: str = "api"
-    traceparent: str = ""
-    webhook: str = ""
-    webhook_events: tuple[str, ...] = ()
-
-    @property
-    def scratch(self) -> str:
-        """Path in the artifact store of what goes when the job has ended, however it ended."""
-        if self.kind is JobKind.TRAINING:
-            return f"checkpoints/{self.id}"
-        return str(self.details.get("upload", ""))
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The answer to a submission."""
-
-    id: str
-    is_new: bool
-    """False where an earlier submission made the job; ``id`` is that job's."""
 
 
 class JobQueue:
@@ -120,7 +65,8 @@ class JobQueue:
             "details", json.dumps(new.details) if new.details else "", "source", new.source,
             "traceparent", new.traceparent, "webhook", new.webhook, "webhook_events", ",".join(new.webhook_events),
             "scratch", new.scratch,
-            "hook", int(bool(new.webhook) and "completed" in new.webhook_events),
+            "hook", "".join(event[0] for event in new.webhook_events), "hook_host", new.webhook_host,
+            "held", new.fetch_host,
         ]  # fmt: skip
         args = (
             new.id, new.queue, new.pool, new.account, new.priority, new.rows, size,
@@ -159,6 +105,40 @@ class JobQueue:
         """Cancels a job at once, with or without a living worker; returns its status before, "" for an unknown one."""
         before: bytes = self._call("cancel", job_id, job_id)
         return before.decode()
+
+    def admit(self, job_id: str, size: int) -> str:
+        """Lets a held job into its queue, its inputs being here.
+
+        Args:
+            job_id: The job.
+            size: Bytes of its input together with what was fetched.
+
+        Returns:
+            ``admitted``; ``full`` where its queue or its account has no room now; ``gone`` where it is not held.
+        """
+        limits = self._settings.queue
+        with translated():
+            found = self._redis.hmget(self._keys.of_job("job", job_id), "priority", "rows")
+        priority, rows = cast(list[bytes | None], found)
+        if priority is None or rows is None:
+            return "gone"
+        token = uuid.uuid4().hex
+        cost = self._cost(priority.decode(), int(rows), size)
+        state, ring, pool = self._call(
+            "admit", job_id, job_id, size, cost, limits.max_rows, limits.max_bytes, limits.account_max_bytes, token
+        )
+        if ring:
+            self.bells.ring(pool.decode(), job_id[0], token)
+        answer: bytes = state
+        return answer.decode()
+
+    def refuse(self, job_id: str, error: JobError) -> bool:
+        """Ends a held job as failed; False where it is not held."""
+        return bool(self._call("refuse", job_id, job_id, str(error), error.code))
+
+    def follow(self, job_id: str) -> bool:
+        """Makes an open job keep a stream of its events from now on; False where it is unknown or has ended."""
+        return bool(self._call("follow", job_id, job_id))
 
     def delete(self, job_id: str) -> bool:
         """Removes an ended job and all it left; False where it is unknown or has not ended."""
@@ -255,6 +235,20 @@ class JobQueue:
         """Publishes progress, JSON in ``facts``; False where the job is no longer the caller's."""
         limit = self._settings.training.log_bytes
         return bool(self._call("progress", job_id, claim, job_id, attempt, int(checkpoint), limit, facts, log))
+
+    def emit(self, claim: str, job_id: str, attempt: int, items: bytes) -> bool:
+        """Publishes what a job has put out since the last time, where somebody follows it or wants to hear of output.
+
+        Args:
+            claim: The claim.
+            job_id: The job.
+            attempt: Its attempt.
+            items: A JSON array that is not empty.
+
+        Returns:
+            False where the job is no longer the caller's.
+        """
+        return bool(self._call("emit", job_id, claim, job_id, attempt, items))
 
     def release(self, claim: str) -> list[str]:
         """Hands a claim's jobs back, as a worker does that shuts down."""

@@ -7,6 +7,12 @@ if not j or not over(j) then return 0 end
 call('DEL', key('job', j.id), key('data', j.id), key('events', j.id), key('waiters', j.id))
 call('ZREM', key('list', j.account..':'..j.kind), j.id)
 call('ZREM', P..':retired', j.account..'|'..j.kind..'|'..j.id)
-call('ZREM', OUTBOX, j.id..'|completed')
+if j.hook_host and j.hook_host ~= '' then
+  for _, what in ipairs({'start', 'progress', 'completed'}) do
+    unsend(j.hook_host, j.id..'|'..what)
+    call('ZREM', key('dead', j.account), j.id..'|'..what)
+  end
+  call('DEL', key('deliveries', j.id), key('tries', j.id))
+end
 if j.spill ~= '' then call('ZADD', P..':spilled', 0, j.spill) end
 return 1

@@ -9,12 +9,12 @@ if now == 0 then
   local t = call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
-local OPEN, CLAIMS, OUTBOX, TOTALS = P..':open', P..':claims', P..':outbox', P..':totals'
+local OPEN, CLAIMS, HOSTS, TOTALS = P..':open', P..':claims', P..':outgoing-hosts', P..':totals'
 local function key(kind, name) return P..':'..kind..':'..name end
 
 local FIELDS = {'status', 'attempt', 'claim', 'queue', 'pool', 'flow', 'account', 'kind', 'rows', 'bytes', 'suspect',
                 'deadline', 'deadline_by', 'score', 'alone', 'releases', 'idem', 'keep', 'retain', 'spill', 'hook',
-                'created', 'started', 'scratch'}
+                'created', 'started', 'scratch', 'hook_host', 'held', 'followed'}
 local function get(id)                           -- the record, or nil
   local values = call('HMGET', key('job', id), unpack(FIELDS))
   if not values[1] then return nil end
@@ -25,6 +25,42 @@ local function get(id)                           -- the record, or nil
 end
 
 local function over(j) return j.status ~= 'starting' and j.status ~= 'processing' end
+
+local function is_held(j) return j.held and j.held ~= '' end   -- its inputs are still being fetched: it is in no line
+
+local function wants(j, letter) return j.hook:find(letter, 1, true) end
+
+-- Work for the world outside waits in a lane of its host; an entry is id|what, its score the time when it is due.
+local function send(host, entry, due)
+  if call('ZADD', key('outgoing', host), 'NX', due, entry) == 0 then return end
+  call('ZADD', HOSTS, 'LT', math.max(due, tonumber(call('GET', key('pause', host)) or 0)), host)
+  if due <= now then call('PUBLISH', P..':outgoing', host) end
+end
+
+local function reschedule(host)                  -- after a change of its lane: when the host is to be looked at again
+  local first = call('ZRANGE', key('outgoing', host), 0, 0, 'WITHSCORES')
+  if not first[1] then return call('ZREM', HOSTS, host) end
+  call('ZADD', HOSTS, math.max(tonumber(first[2]), tonumber(call('GET', key('pause', host)) or 0)), host)
+end
+
+local function unsend(host, entry)
+  if call('ZREM', key('outgoing', host), entry) == 1 then reschedule(host) end
+end
+
+local function note(j, event, text)              -- for those who follow the job
+  call('XADD', key('events', j.id), 'MAXLEN', '~', 1000, '*', 'event', event, 'data', text)
+end
+
+local function follow(j)                         -- from here on the job keeps a stream of its events
+  if j.followed then return end
+  call('HSET', key('job', j.id), 'followed', 1)
+  note(j, 'status', j.status)
+end
+
+local function report(j)                         -- tells the receiver that there is more: at most once in 500 ms
+  local last = tonumber(call('HGET', key('job', j.id), 'reported') or 0)
+  send(j.hook_host, j.id..'|progress', math.max(now, last + 500))
+end
 
 local function ring(pool, token)                 -- 1: the caller now sends one message that carries the token
   return call('SET', key('bell', pool), token, 'NX') and 1 or 0
@@ -40,7 +76,7 @@ local function open_line(pool, line)             -- an empty line gets work
   call('SADD', P..':pools', pool)
 end
 
-local function enter(j)                          -- the job waits again in its line, at the score it was given once
+local function enter(j)                          -- the job waits in its line, again at the score it was given once
   local load = key('load', j.line)
   if call('EXISTS', key('queue', j.line)) == 0 then open_line(j.pool, j.line) end
   call('ZADD', key('queue', j.line), j.score, j.id)
@@ -49,6 +85,12 @@ local function enter(j)                          -- the job waits again in its l
   call('HINCRBY', load, 'n:'..j.flow, 1)
   local f = call('HGET', load, 'f:'..j.flow)
   if not f or tonumber(f) < tonumber(j.score) then call('HSET', load, 'f:'..j.flow, j.score) end
+end
+
+local function put_back(j)                       -- a job that was taken waits again: what it put out so far counts no more
+  call('HDEL', key('data', j.id), 'output')
+  if j.followed then note(j, 'status', 'starting') end
+  enter(j)
 end
 
 local function leave(line, pool, jobs)           -- these jobs wait no more
@@ -87,7 +129,7 @@ end
 -- THE terminal move; the caller has left() the line or freed the claim. r holds status, and output or error and code;
 -- by is the claim that settled it, kept in the record so that a repeated settle is known as the same.
 local function finish(j, r, by)
-  local job, data, events = key('job', j.id), key('data', j.id), key('events', j.id)
+  local job, data = key('job', j.id), key('data', j.id)
   call('ZREM', OPEN, j.id)
   call('HSET', job, 'status', r.status, 'ended', now, 'claim', by or '')
   if r.error then call('HSET', job, 'error', r.error, 'error_code', r.code) end
@@ -95,16 +137,23 @@ local function finish(j, r, by)
   if r.output then call('HSET', data, 'output', r.output) end
   call('PEXPIRE', job, j.keep)
   call('PEXPIRE', data, j.retain)
-  if call('EXISTS', events) == 1 then
-    call('XADD', events, 'MAXLEN', '~', 1000, '*', 'event', 'status', 'data', r.status)
-    call('PEXPIRE', events, j.retain)
+  if j.followed then
+    note(j, 'status', r.status)
+    call('PEXPIRE', key('events', j.id), j.retain)
   end
   if j.idem ~= '' then call('PEXPIRE', key('idem', j.idem), j.keep) end
   if j.spill ~= '' then call('ZADD', P..':spilled', now + j.retain, j.spill) end
   -- A minute later: a worker that does not know of the end yet may still write there.
   if j.scratch and j.scratch ~= '' then call('ZADD', P..':spilled', now + 60000, j.scratch) end
   call('ZADD', P..':retired', now + j.keep, j.account..'|'..j.kind..'|'..j.id)
-  if j.hook == '1' then call('ZADD', OUTBOX, 'NX', now, j.id..'|completed') end
+  if wants(j, 'c') then
+    unsend(j.hook_host, j.id..'|progress')       -- the end says all of it
+    send(j.hook_host, j.id..'|completed', now)
+  end
+  if j.hook_host and j.hook_host ~= '' then
+    call('PEXPIRE', key('deliveries', j.id), j.keep)
+    call('PEXPIRE', key('tries', j.id), j.keep)
+  end
   local account = key('account', j.account)
   call('HINCRBY', account, 'bytes', -j.bytes)
   if call('HINCRBY', account, 'rows', -j.rows) <= 0 then call('DEL', account) end
@@ -121,6 +170,8 @@ local function late(j)                           -- how a job ends whose deadlin
 end
 
 local function stop(j, r)                        -- ends a job wherever it is
-  if j.status == 'starting' then leave(j.line, j.pool, {j}) else free(j.claim, {j.id}) end
+  if j.status ~= 'starting' then free(j.claim, {j.id})
+  elseif is_held(j) then unsend(j.held, j.id..'|fetch')
+  else leave(j.line, j.pool, {j}) end
   finish(j, r)
 end

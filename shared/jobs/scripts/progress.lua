@@ -5,11 +5,12 @@
 local _, claim, id, attempt, reset, log_bytes, facts, log = unpack(ARGV)
 local j = get(id)
 if not j or j.status ~= 'processing' or j.attempt ~= attempt or j.claim ~= claim then return 0 end
-local data, events = key('data', id), key('events', id)
+local data = key('data', id)
 if reset == '1' then call('HSET', key('job', id), 'alone', 0) end
+if facts ~= '' or log ~= '' then follow(j) end
 if facts ~= '' then
   call('HSET', data, 'progress', facts)
-  call('XADD', events, 'MAXLEN', '~', 1000, '*', 'event', 'progress', 'data', facts)
+  note(j, 'progress', facts)
 end
 if log ~= '' then
   local text = (call('HGET', data, 'logs') or '')..log
@@ -18,6 +19,7 @@ if log ~= '' then
     text = text:sub((text:find('\n', 1, true) or 0) + 1)
   end
   call('HSET', data, 'logs', text)
-  call('XADD', events, 'MAXLEN', '~', 1000, '*', 'event', 'log', 'data', log)
+  note(j, 'log', log)
+  if wants(j, 'l') then report(j) end
 end
 return 1

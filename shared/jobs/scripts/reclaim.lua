@@ -20,7 +20,7 @@ for _, claim in ipairs(call('ZRANGEBYSCORE', CLAIMS, '-inf', now, 'LIMIT', 0, li
       else
         call('HSET', key('job', j.id), 'status', 'starting', 'claim', '', 'suspect', 1)
         j.suspect, j.line = '1', j.queue..'!'
-        enter(j)
+        put_back(j)
         table.insert(out[3], j.id)
         if ring(j.pool, ARGV[4]) == 1 then table.insert(out[1], j.pool) end
       end

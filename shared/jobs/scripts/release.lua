@@ -10,7 +10,7 @@ for i = 1, #all, 2 do
     local releases = j.releases + 1
     if releases >= tonumber(ARGV[3]) then j.suspect, j.line = '1', j.queue..'!' end
     call('HSET', key('job', j.id), 'status', 'starting', 'claim', '', 'releases', releases, 'suspect', j.suspect)
-    enter(j)
+    put_back(j)
     ids[#ids + 1], out[2], out[#out + 1] = j.id, j.pool, j.id
   end
 end

@@ -48,9 +48,15 @@ call('HSET', key('job', id), 'status', 'starting', 'attempt', 0, 'claim', '', 'q
   'created', now, unpack(ARGV, 21))
 call('HSET', key('data', id), 'input', input)
 call('ZADD', OPEN, now + life, id)
-call('ZADD', key('list', account..':'..call('HGET', key('job', id), 'kind')), now, id)
+local kind, fetch_host = unpack(call('HMGET', key('job', id), 'kind', 'held'))
+call('ZADD', key('list', account..':'..kind), now, id)
 if idem ~= '' then call('SET', key('idem', idem), id..'|'..hash) end
 call('HSET', key('account', account), 'rows', (a[1] or 0) + rows, 'bytes', (a[2] or 0) + bytes)
+if fetch_host and fetch_host ~= '' then          -- admit.lua lets it into its queue
+  send(fetch_host, id..'|fetch', now)
+  watch(id)
+  return {'new', id, 0}
+end
 if waiting == 0 then open_line(pool, queue) end
 call('ZADD', key('queue', queue), score, id)
 call('HSET', load, 'rows', waiting + rows, 'bytes', (l[2] or 0) + bytes, 'f:'..flow, score, 'n:'..flow, (l[5] or 0) + 1)

@@ -26,7 +26,7 @@ if call('EXISTS', held_by) == 1 then             -- our first answer was lost on
 end
 
 if token ~= '' and call('GET', bell) == token then call('DEL', bell) end
-local got, gone, rows, bytes, held = {}, {}, 0, 0, {'!', hard..':'..(alone and 1 or 0)}
+local got, gone, rows, bytes, taken = {}, {}, 0, 0, {'!', hard..':'..(alone and 1 or 0)}
 if solo == '1' or not alone then
   for _, id in ipairs(call('ZRANGE', queue, 0, scan - 1)) do
     local j = get(id)
@@ -48,11 +48,13 @@ local out = {0, 0, hard, now, gone}
 for _, j in ipairs(got) do
   local attempt = j.attempt + 1                  -- grows at every take and never falls: a fence, not a count of sins
   call('HSET', key('job', j.id), 'status', 'processing', 'attempt', attempt, 'claim', claim, 'started', now)
-  held[#held + 1], held[#held + 2] = j.id, attempt
+  if j.followed then note(j, 'status', 'processing') end
+  if attempt == 1 and wants(j, 's') then send(j.hook_host, j.id..'|start', now) end
+  taken[#taken + 1], taken[#taken + 2] = j.id, attempt
   out[#out + 1] = handed(j.id, attempt)
 end
 if #got > 0 then
-  call('HSET', held_by, unpack(held))
+  call('HSET', held_by, unpack(taken))
   call('ZADD', CLAIMS, math.min(now + lease, hard), claim)
   if not alone then                              -- the virtual clock never runs back
     local v = tonumber(call('HGET', key('load', line), 'v') or 0)

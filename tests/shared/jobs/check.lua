@@ -60,7 +60,11 @@ for id in each('job') do
       if path and path ~= '' and score(P..':spilled', path) then no('open and to be deleted', path) end
     end
   end
-  if j.status == 'starting' then
+  if j.status == 'starting' and is_held(j) then
+    if not score(key('outgoing', j.held), id..'|fetch') then no('held and nobody fetches', id) end
+    if score(key('queue', j.queue), id) then no('held and queued', id) end
+    if j.claim ~= '' then no('held with a claim', id) end
+  elseif j.status == 'starting' then
     local l = add(lines, j.line, j.rows, j.bytes)
     l.pool = j.pool
     l.flows[j.flow] = (l.flows[j.flow] or 0) + 1
@@ -137,15 +141,33 @@ for _, entry in ipairs(call('ZRANGE', P..':retired', 0, -1)) do
   local id = entry:match('([^|]*)$')
   if not has('job', id) and score(P..':retired', entry) > now then no('ghost among the retired', id) end
 end
-for _, kind in ipairs({'data', 'events', 'waiters'}) do
+for _, kind in ipairs({'data', 'events', 'waiters', 'deliveries', 'tries'}) do
   for id in each(kind) do
     if not has('job', id) then no('ghost', kind, id) end
   end
 end
-for _, entry in ipairs(call('ZRANGE', OUTBOX, 0, -1)) do
-  local id, event = entry:match('^(.-)|(.*)$')
-  local j = id and get(id)
-  if not j or event ~= 'completed' or j.hook ~= '1' or not over(j) then no('outbox', entry) end
+for host in each('outgoing') do
+  local first
+  for _, entry in ipairs(call('ZRANGE', key('outgoing', host), 0, -1)) do
+    local id, what = entry:match('^(.-)|(.*)$')
+    local j, due = id and get(id), score(key('outgoing', host), entry)
+    first = first or due
+    local right = j and (
+      what == 'completed' and wants(j, 'c') and over(j) and host == j.hook_host or
+      what == 'start' and wants(j, 's') and j.started and host == j.hook_host or
+      what == 'progress' and (wants(j, 'o') or wants(j, 'l')) and j.started and host == j.hook_host or
+      what == 'fetch' and is_held(j) and not over(j) and host == j.held)
+    if what == 'progress' and right and wants(j, 'c') and over(j) then right = false end
+    if not right then no('outgoing', host, entry) end
+  end
+  local pause = tonumber(call('GET', key('pause', host)) or 0)
+  if score(HOSTS, host) ~= math.max(first, pause) then no('host not looked at in time', host) end
+end
+for _, host in ipairs(call('ZRANGE', HOSTS, 0, -1)) do
+  if not has('outgoing', host) then no('ghost host', host) end
+end
+for id in each('events') do
+  if not get(id).followed then no('events that nobody follows', id) end
 end
 for name in each('idem') do
   if call('PTTL', key('idem', name)) == -1 then

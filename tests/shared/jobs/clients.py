@@ -3,7 +3,7 @@
 import math
 
 from shared.jobs.job import WEIGHTS
-from tests.shared.jobs.stage import CHANNELS, KEEP, MAX_BYTES, MAX_ROWS, POOLS, RETAIN, Stage
+from tests.shared.jobs.stage import CHANNELS, HOSTS, KEEP, MAX_BYTES, MAX_ROWS, POOLS, RETAIN, Stage
 
 FOREVER = 1_000_000_000
 
@@ -42,7 +42,9 @@ class Clients:
             "deadline_by", dice.choice(("caller", "default")),
             "spill", spill,
             "scratch", f"checkpoints/{id_}" if queue == "training" else "",
-            "hook", dice.choice("01"),
+            "hook", dice.choice(("", "", "c", "sc", "ol", "solc")),
+            "hook_host", dice.choice(HOSTS),
+            "held", dice.choice(HOSTS) if dice.random() < 0.12 else "",
         )  # fmt: skip
         args = (
             id_, queue, POOLS[queue], account, priority, rows, size, cost, life, KEEP, RETAIN, key,
@@ -60,6 +62,18 @@ class Clients:
         """Cancels some job, whatever its state."""
         stage = self._stage
         stage.call("cancel", stage.random.choice([*stage.oracle.records, "unknown"]))
+
+    def follow(self) -> None:
+        """Opens a stream of some job's events."""
+        stage = self._stage
+        stage.call("follow", stage.random.choice([*stage.oracle.records, "unknown"]))
+
+    def redeliver(self) -> None:
+        """Asks for some webhook again."""
+        stage, dice = self._stage, self._stage.random
+        id_, what = dice.choice([*stage.oracle.records, "unknown"]), dice.choice(("start", "completed"))
+        if stage.call("redeliver", id_, what):
+            stage.delivered.discard(f"{id_}|{what}")
 
     def delete(self) -> None:
         """Deletes some job; refused while it is open."""

@@ -108,6 +108,14 @@ class Worker:
             self._report(claim, id_, attempt + self._stage.random.choice((0, 0, 0, 0, 1)))
             return
 
+    def emit(self) -> None:
+        """Puts out a part of one job's answer."""
+        for claim, held in self.claims.items():
+            id_, attempt = self._stage.random.choice(list(held.items()))
+            items = self._stage.random.choice(("[1]", '["two","three"]'))
+            self._stage.call("emit", claim, id_, attempt + self._stage.random.choice((0, 0, 0, 0, 1)), items)
+            return
+
     def release(self, max_releases: int) -> None:
         """Shuts down politely: hands everything back."""
         for claim in list(self.claims):

@@ -30,7 +30,9 @@ class Record:
     deadline: int
     by_caller: bool
     idem: str
-    hook: bool
+    hook: str
+    hook_host: str
+    held: str
     spill: str
     scratch: str
     input: str
@@ -50,6 +52,8 @@ class Record:
     output: str | None = None
     progress: str | None = None
     logs: str | None = None
+    followed: bool = False
+    reported: int = 0
     events: list[tuple[str, str]] = field(default_factory=list)
     waiters: set[str] = field(default_factory=set)
     has_data: bool = True
@@ -68,6 +72,11 @@ class Record:
     @property
     def is_open(self) -> bool:
         return self.status in OPEN
+
+    def note(self, event: str, text: str) -> None:
+        """For those who follow the job."""
+        if self.followed:
+            self.events.append((event, text))
 
 
 @dataclass
@@ -95,7 +104,11 @@ class Ledger:
         self.turns: dict[str, dict[str, int]] = defaultdict(dict)
         self.bells: dict[str, str] = {}
         self.nudges: dict[str, int] = {}
-        self.outbox: set[str] = set()
+        self.lanes: dict[str, dict[str, int]] = defaultdict(dict)
+        self.pauses: dict[str, int] = {}
+        self.tries: Counter[tuple[str, str]] = Counter()
+        self.logs: dict[str, list[str]] = defaultdict(list)
+        self.dead: set[tuple[str, str]] = set()
         self.spilled: dict[str, int] = {}
         self.retired: dict[str, int] = {}
         self.made = 0
@@ -109,7 +122,7 @@ class Ledger:
 
     def waiting(self, line: str) -> list[Record]:
         """The jobs of a line, the next first."""
-        found = (r for r in self.records.values() if r.status == "starting" and r.line == line)
+        found = (r for r in self.records.values() if r.status == "starting" and not r.held and r.line == line)
         return sorted(found, key=lambda r: (r.score, r.id))
 
     def sums(self, records: Iterable[Record]) -> tuple[int, int]:
@@ -145,6 +158,26 @@ class Ledger:
         if not waiting:
             self.turns[pool].pop(line, None)
 
+    def put_back(self, r: Record) -> None:
+        """A job that was taken waits again."""
+        r.output = None
+        r.note("status", "starting")
+        self.enter(r)
+
+    def begin_stream(self, r: Record) -> None:
+        """The job keeps a stream of its events from here on."""
+        if not r.followed:
+            r.followed = True
+            r.note("status", r.status)
+
+    def send(self, host: str, entry: str, due: int) -> None:
+        """Work for the world outside."""
+        self.lanes[host].setdefault(entry, due)
+
+    def report(self, r: Record) -> None:
+        """Tells the receiver that there is more."""
+        self.send(r.hook_host, f"{r.id}|progress", max(self.now, r.reported + 500))
+
     def free(self, claim: str, ids: Sequence[str]) -> None:
         """A claim lets jobs go and ends with its last one."""
         held = self.claims[claim].jobs
@@ -158,15 +191,15 @@ class Ledger:
         r.status, r.error, r.code = end
         r.ended, r.claim = self.now, claim
         self.totals[f"{r.kind}:{r.status}"] += 1
-        if r.events:
-            r.events.append(("status", r.status))
+        r.note("status", r.status)
         self.retired[r.listing] = self.now + r.keep
         if r.spill:
             self.spilled[r.spill] = self.now + r.retain
         if r.scratch:
             self.spilled[r.scratch] = self.now + 60_000
-        if r.hook:
-            self.outbox.add(f"{r.id}|completed")
+        if "c" in r.hook:
+            self.lanes[r.hook_host].pop(f"{r.id}|progress", None)
+            self.send(r.hook_host, f"{r.id}|completed", self.now)
         self.woken += [(channel, r.id) for channel in r.waiters]
         r.waiters.clear()
 
@@ -174,7 +207,9 @@ class Ledger:
         """Ends a job wherever it is."""
         line, pool, claim, was = r.line, r.pool, r.claim, r.status
         self.finish(r, end)
-        if was == "starting":
+        if r.held:
+            self.lanes[r.held].pop(f"{r.id}|fetch", None)
+        elif was == "starting":
             self.left(line, pool)
         else:
             self.free(claim, [r.id])

@@ -79,10 +79,11 @@ GENERAL: dict[str, PlantedBug] = {
         ("submit", "'f:'..flow, score,", "'f:'..flow, score + cost,"),
     ],
     "one_flow_for_all_priorities": [("submit", "account..':'..priority\n", "account..':normal'\n")],
-    "outbox_entry_at_random": [
-        ("lib", "j.id..'|completed') end", "j.id..'|completed') call('ZADD', OUTBOX, now, j.id..'|'..now) end")
+    "webhook_of_the_end_under_two_names": [
+        ("lib", "send(j.hook_host, j.id..'|completed', now)", "send(j.hook_host, j.id..'|completed'..now, now)")
     ],
-    "outbox_entry_without_a_hook": [("lib", "if j.hook == '1' then call('ZADD'", "if true then call('ZADD'")],
+    "webhook_that_nobody_wants": [("lib", "if wants(j, 'c') then", "if j.hook_host then")],
+    "webhook_is_forgotten": [("lib", "    send(j.hook_host, j.id..'|completed', now)\n", "")],
     "expire_leaves_it_open": [
         ("lib", "  call('ZREM', OPEN, j.id)\n", "  if not r.code:find('E140[12]') then call('ZREM', OPEN, j.id) end\n")
     ],
@@ -132,7 +133,41 @@ OURS: dict[str, PlantedBug] = {
     "delete_leaves_the_listing": [("delete", "call('ZREM', key('list', j.account..':'..j.kind), j.id)\n", "")],
     "delete_leaves_the_data": [("delete", ", key('data', j.id)", "")],
     "delete_leaves_the_retired": [("delete", "call('ZREM', P..':retired', j.account..'|'..j.kind..'|'..j.id)\n", "")],
-    "delete_leaves_the_webhook": [("delete", "call('ZREM', OUTBOX, j.id..'|completed')\n", "")],
+    "delete_leaves_the_webhook": [("delete", "    unsend(j.hook_host, j.id..'|'..what)\n", "")],
+    "delete_leaves_the_deliveries": [("delete", "  call('DEL', key('deliveries', j.id), key('tries', j.id))\n", "")],
+    "delete_leaves_the_dead_letter": [("delete", "    call('ZREM', key('dead', j.account), j.id..'|'..what)\n", "")],
+    "start_is_told_at_every_attempt": [("take", "if attempt == 1 and wants", "if wants")],
+    "progress_after_the_end": [("lib", "    unsend(j.hook_host, j.id..'|progress') ", "")],
+    "progress_without_a_pause": [("lib", "math.max(now, last + 500)", "now")],
+    "stop_of_a_held_job_leaves_a_line": [("lib", "  elseif is_held(j) then unsend(j.held, j.id..'|fetch')\n", "")],
+    "stop_of_a_held_job_leaves_the_fetch": [
+        ("lib", "is_held(j) then unsend(j.held, j.id..'|fetch')", "is_held(j) then")
+    ],
+    "admit_twice": [("admit", "'held', '', ", ""), ("admit", "unsend(j.held, id..'|fetch')\n", "")],
+    "admit_of_the_ended": [("admit", "over(j) or ", "")],
+    "admit_ignores_the_limits": [("admit", "  return {'full', 0, ''}\n", "")],
+    "admit_forgets_the_bytes_of_the_account": [
+        ("admit", "call('HSET', key('account', j.account), 'bytes', all)\n", "")
+    ],
+    "admit_does_not_ring": [("admit", "ring(j.pool, token), j.pool}", "0, j.pool}")],
+    "refuse_of_a_job_that_waits": [("refuse", " or not is_held(j)", "")],
+    "lease_of_an_errand_is_no_fence": [
+        ("conclude", "if tonumber(call('ZSCORE', lane, name) or 0) ~= tonumber(lease) then return 0 end", "")
+    ],
+    "errand_is_not_leased": [("dispatch", "      call('ZADD', lane, lease, entry)\n", "")],
+    "errands_beyond_the_cap": [("dispatch", "per_host - (busy[host] or 0)", "per_host")],
+    "host_is_never_looked_at_again": [("dispatch", "    reschedule(host)\n", "")],
+    "tries_are_not_counted": [("conclude", "  call('HINCRBY', key('tries', id), what, 1)\n", "")],
+    "redelivery_keeps_the_tries": [("redeliver", "call('HDEL', key('tries', id), what)\n", "")],
+    "redelivery_before_the_end": [("redeliver", " or what == 'completed' and not over(j)", "")],
+    "pause_is_ignored": [
+        ("lib", "math.max(tonumber(first[2]), tonumber(call('GET', key('pause', host)) or 0))", "first[2]")
+    ],
+    "send_ends_a_pause": [("lib", "math.max(due, tonumber(call('GET', key('pause', host)) or 0))", "due")],
+    "output_of_a_lost_attempt_stays": [("lib", "  call('HDEL', key('data', j.id), 'output')\n", "")],
+    "emit_ignores_the_claim": [("emit", " or j.claim ~= claim", "")],
+    "status_is_not_noted": [("take", "  if j.followed then note(j, 'status', 'processing') end\n", "")],
+    "end_is_not_noted": [("lib", "    note(j, 'status', r.status)\n", "")],
     "delete_of_an_open_job": [("delete", "if not j or not over(j) then", "if not j then")],
     "delete_keeps_the_large_input": [
         ("delete", "if j.spill ~= '' then call('ZADD', P..':spilled', 0, j.spill) end\n", "")

@@ -5,12 +5,13 @@ Each method takes what the script of its name takes, the clock first, and return
 
 from typing import Any
 
-from tests.shared.jobs.ledger import CANCELED, Claim, Ledger, Record
+from tests.shared.jobs.errands import Errands
+from tests.shared.jobs.ledger import CANCELED, Claim, Record
 
 Answer = list[Any]
 
 
-class Oracle(Ledger):
+class Oracle(Errands):
     """The queue as it ought to be."""
 
     def submit(
@@ -35,17 +36,21 @@ class Oracle(Ledger):
         score = max(self.clocks.get(queue, 0), self.finishes.get((queue, flow), 0)) + cost
         record = Record(
             id_, named["kind"], queue, pool, account, flow, rows, size, score, now, now + life,
-            named["deadline_by"] == "caller", idem, named["hook"] == "1", named["spill"], named["scratch"], input_,
-            keep, retain, self.made,
+            named["deadline_by"] == "caller", idem, named["hook"], named["hook_host"], named["held"], named["spill"],
+            named["scratch"], input_, keep, retain, self.made,
         )  # fmt: skip
         self.made += 1
         self.records[id_] = record
-        self.enter(record)
+        if record.held:
+            record.status = "starting"
+            self.send(record.held, f"{id_}|fetch", now)
+        else:
+            self.enter(record)
         if waiter:
             record.waiters.add(waiter)
         if idem:
             self.idem[idem] = (id_, digest)
-        return ["new", id_, self.ring(pool, id_)]
+        return ["new", id_, 0 if record.held else self.ring(pool, id_)]
 
     def _again(self, known: str, id_: str, pool: str, waiter: str) -> Answer:
         record = self.records.get(known)
@@ -79,6 +84,9 @@ class Oracle(Ledger):
             self.finish(r, self.late(r))
         for r in got:
             r.status, r.claim, r.attempt, r.started = "processing", claim, r.attempt + 1, now
+            r.note("status", "processing")
+            if r.attempt == 1 and "s" in r.hook:
+                self.send(r.hook_host, f"{r.id}|start", now)
         self.left(line, pool)
         if got:
             self.claims[claim] = Claim({r.id: r.attempt for r in got}, now + hard, now + min(lease, hard), side)
@@ -106,7 +114,7 @@ class Oracle(Ledger):
             else:
                 succeeded = status == "succeeded"
                 self.finish(r, (status, None if succeeded else value, None if succeeded else code), claim)
-                r.output = value if succeeded else None
+                r.output = value if succeeded else r.output
                 self.totals[f"queue_ms:{r.kind}"] += max(0, r.started - r.created)
                 self.totals[f"run_ms:{r.kind}"] += max(0, now - r.started)
                 mine.append(r)
@@ -139,14 +147,30 @@ class Oracle(Ledger):
             return 0
         if reset:
             r.alone = r.lone_losses = r.kills = 0
+        if facts or log:
+            self.begin_stream(r)
         if facts:
             r.progress = facts
-            r.events.append(("progress", facts))
+            r.note("progress", facts)
         if log:
             logs = (r.logs or "") + log
             tail = logs[-log_bytes:]
             r.logs = logs if len(logs) <= log_bytes else tail[tail.find("\n") + 1 :]
-            r.events.append(("log", log))
+            r.note("log", log)
+            if "l" in r.hook:
+                self.report(r)
+        return 1
+
+    def emit(self, now: int, claim: str, id_: str, attempt: int, items: str) -> int:
+        self.now = now
+        r = self.records.get(id_)
+        if r is None or r.status != "processing" or r.claim != claim or r.attempt != attempt:
+            return 0
+        if r.followed or "o" in r.hook:
+            r.output = f"{r.output[:-1]},{items[1:]}" if r.output else items
+            r.note("output", items)
+        if "o" in r.hook:
+            self.report(r)
         return 1
 
     def release(self, now: int, claim: str, max_releases: int) -> Answer:
@@ -157,7 +181,7 @@ class Oracle(Ledger):
         for r in map(self.records.__getitem__, held.jobs):
             r.releases += 1
             r.suspect = r.suspect or r.releases >= max_releases
-            self.enter(r)
+            self.put_back(r)
         pool = self.records[next(iter(held.jobs))].pool
         return [self.ring(pool, claim), pool, *held.jobs]
 
@@ -178,7 +202,7 @@ class Oracle(Ledger):
                     up.append(r.id)
                 else:
                     r.suspect = True
-                    self.enter(r)
+                    self.put_back(r)
                     back.append(r.id)
                     if self.ring(r.pool, token):
                         rings.append(r.pool)
@@ -214,7 +238,11 @@ class Oracle(Ledger):
         if r is None or r.is_open:
             return 0
         del self.records[id_], self.retired[r.listing]
-        self.outbox.discard(f"{id_}|completed")
+        for what in ("start", "progress", "completed"):
+            self.lanes[r.hook_host].pop(f"{id_}|{what}", None)
+            self.dead.discard((r.account, f"{id_}|{what}"))
+            self.tries.pop((id_, what), None)
+        self.logs.pop(id_, None)
         if r.spill:
             self.spilled[r.spill] = 0
         return 1

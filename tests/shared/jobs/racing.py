@@ -55,7 +55,7 @@ def _submit(redis: Redis, queue: JobQueue, dice: random.Random) -> Report:
         new = NewJob(
             id=new_job_id(), kind=JobKind.PREDICTION, account="ann", key_id="k", queue="m1", pool=POOL,
             input=b'"input"', idempotency_key=f"k{key}", body_hash="b", webhook="https://example.org",
-            webhook_events=("completed",),
+            webhook_host="example.org:443", webhook_events=("completed",),
         )  # fmt: skip
         submitted = queue.submit(new)
         redis.sadd("ids", submitted.id)

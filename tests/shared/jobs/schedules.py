@@ -13,19 +13,22 @@ from typing import Any
 from tests.conftest import RedisServer
 from tests.shared.jobs.clients import Clients
 from tests.shared.jobs.crew import Worker
+from tests.shared.jobs.errand_crew import IoWorker
 from tests.shared.jobs.ledger import Record
 from tests.shared.jobs.stage import CHANNELS, KEEP, MAX_ALONE, PERIOD, POOLS, RETAIN, Stage
 from tests.shared.jobs.wire import TAG, PlantedBug, Wire, text
 
 MOVES = {
     "submit": 22, "drain": 24, "work": 9, "late": 6, "renew": 2, "progress": 5, "die": 1.5, "release": 2, "cancel": 4,
-    "delete": 2, "drop": 0.4, "expire": 2, "reclaim": 6, "sweep": 4, "deliver": 1, "age": 0.7, "clock": 9, "compare": 1,
+    "delete": 2, "drop": 0.4, "expire": 2, "reclaim": 6, "sweep": 4, "serve": 4, "conclude": 4,
+    "follow": 1, "emit": 2, "redeliver": 0.7, "pause": 0.4, "age": 0.7, "clock": 9, "compare": 1,
     "snapshot": 0.5, "rollback": 0.5,
 }  # fmt: skip
 DEADLY = {**MOVES, "submit": 12, "die": 8, "progress": 8, "reclaim": 12, "clock": 12, "cancel": 2}
 """The moves of every third schedule, in which workers die so often that most jobs end up in a side line."""
-OF_CLIENTS = ("submit", "cancel", "delete")
-OF_BUSY_WORKERS = ("work", "renew", "progress", "die")
+OF_CLIENTS = ("submit", "cancel", "delete", "follow", "redeliver")
+OF_BUSY_WORKERS = ("work", "renew", "progress", "emit", "die")
+OF_IO = ("serve", "conclude", "pause")
 
 
 class Schedule:
@@ -40,6 +43,7 @@ class Schedule:
     def __init__(self, wire: Wire, seed: int, careless: bool = False) -> None:
         self.stage = stage = Stage(wire, seed)
         self._clients = Clients(stage)
+        self._io = IoWorker(stage)
         pools = ["predict.cpu"] * stage.random.randint(2, 4) + ["train.cpu"]
         self._workers = [Worker(stage, pool, careless) for pool in pools]
         self._max_releases = stage.random.choice((2, 3, 5))
@@ -57,6 +61,8 @@ class Schedule:
                 getattr(dice.choice(busy), move)()
             elif move in ("drain", "late"):
                 getattr(dice.choice(self._workers), move)()
+            elif move in OF_IO:
+                getattr(self._io, move)()
             else:
                 getattr(self._clients if move in OF_CLIENTS else self, move)()
         self._quiesce()
@@ -88,16 +94,6 @@ class Schedule:
             if self.stage.call("sweep", pool, int(not broker), PERIOD, token):
                 self.stage.ring(pool, token)
 
-    def deliver(self) -> None:
-        """Webhooks go out; each entry once."""
-        stage = self.stage
-        for entry in text(stage.wire.do("ZRANGE", f"{TAG}:outbox", 0, 3)):
-            if entry in stage.delivered or entry not in stage.oracle.outbox:
-                stage.fail("an outbox entry came again:", entry)
-            stage.delivered.add(entry)
-            stage.oracle.outbox.remove(entry)
-            stage.wire.do("ZREM", f"{TAG}:outbox", entry)
-
     def clock(self) -> None:
         """Time passes, or the clock steps back."""
         self.stage.now += self.stage.random.choice((1, 50, 200, 1001, 1001, 4100, -300, -3000))
@@ -114,8 +110,7 @@ class Schedule:
         if stage.random.random() < 0.5:
             return
         for r in old:
-            oracle.outbox.discard(f"{r.id}|completed")
-            stage.wire.do("ZREM", f"{TAG}:outbox", f"{r.id}|completed")
+            self._io.forget(r)
             stage.wire.do("DEL", f"{TAG}:job:{r.id}", f"{TAG}:idem:{r.idem}")
             oracle.idem.pop(r.idem, None)
             del oracle.records[r.id]
@@ -175,8 +170,7 @@ class Schedule:
             pace = wire.do("HMGET", f"{TAG}:pace:{queue}", "rows", "ms")
             if abs(float(pace[0]) - rows) + abs(float(pace[1]) - busy) > 1e-6:
                 stage.fail("pace of", queue, pace, "and not", rows, busy)
-        if set(text(wire.do("ZRANGE", f"{TAG}:outbox", 0, -1))) != oracle.outbox:
-            stage.fail("the outbox is not", oracle.outbox)
+        self._io.compare()
         spilled = dict(text(wire.do("ZRANGE", f"{TAG}:spilled", 0, -1, "WITHSCORES")))
         if spilled != oracle.spilled:
             stage.fail("files to delete:", spilled, "and not", oracle.spilled)
@@ -214,6 +208,7 @@ class Schedule:
                     stage.fail("messages pile up for", pool)
             for worker in self._workers:
                 worker.shift()
+            self._io.work_off()
             if not oracle.opened():
                 break
         else:
@@ -227,7 +222,8 @@ def _record(r: Record) -> dict[str, str | None]:
         "account": r.account, "flow": r.flow, "rows": str(r.rows), "bytes": str(r.bytes), "score": str(r.score),
         "suspect": str(int(r.suspect)), "alone": str(r.alone), "releases": str(r.releases), "deadline": str(r.deadline),
         "created": str(r.created), "started": str(r.started) if r.started else None,
-        "ended": str(r.ended) if r.ended else None, "error": r.error, "error_code": r.code,
+        "ended": str(r.ended) if r.ended else None, "error": r.error, "error_code": r.code, "held": r.held,
+        "followed": "1" if r.followed else None,
     }  # fmt: skip
 
 

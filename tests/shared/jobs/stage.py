@@ -13,6 +13,7 @@ LEASE, HARD, PERIOD = 1000, 4000, 1000
 MAX_ALONE = 2
 KEEP, RETAIN = 100_000_000, 50_000_000
 POOLS = {"m1": "predict.cpu", "m2": "predict.cpu", "training": "train.cpu"}
+HOSTS = ("h1", "h2", "h3")
 CHANNELS = ("wake:1", "wake:2")
 
 
@@ -98,7 +99,7 @@ class Stage:
             ended = reply[4]
         elif script == "settle":
             ended = [id_ for id_, state in zip(args[4::6], reply, strict=True) if state == "ok"]
-        elif script == "cancel" and reply in OPEN:
+        elif (script == "cancel" and reply in OPEN) or (script == "refuse" and reply):
             ended = [args[0]]
         elif script == "expire":
             ended = reply

@@ -239,14 +239,14 @@ def test_a_version_that_goes_away_fails_every_waiting_job_and_no_running_one(
 
 
 def test_the_outbox_has_an_entry_only_where_the_end_was_asked_for(redis: Redis, queue: JobQueue, submit: Jobs) -> None:
-    (wanted,) = submit(webhook="https://example.org", webhook_events=("completed",))
-    (only_start,) = submit(webhook="https://example.org", webhook_events=("start",))
+    (wanted,) = submit(webhook="https://example.org", webhook_host="example.org:443", webhook_events=("completed",))
+    (only_start,) = submit(webhook="https://example.org", webhook_host="example.org:443", webhook_events=("start",))
     (none,) = submit()
 
     for id_ in (wanted, only_start, none):
         queue.cancel(id_)
 
-    assert redis.zrange("headrace:{a}:outbox", 0, -1) == [f"{wanted}|completed".encode()]
+    assert redis.zrange("headrace:{a}:outgoing:example.org:443", 0, -1) == [f"{wanted}|completed".encode()]
 
 
 def test_threads_may_share_one_queue(queue: JobQueue, new_job: Maker, take: Takes, check: Check) -> None:

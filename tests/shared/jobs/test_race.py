@@ -37,7 +37,7 @@ def test_ten_processes_on_the_same_keys_make_each_job_once_and_end_it_once(own_s
     every = {id_ for known in ids.values() for id_ in known}
     redis = open_redis(settings_of(own_server.url))
     states = Counter(redis.hget(f"headrace:{{a}}:job:{id_}", "status") for id_ in every)
-    entries = redis.zrange("headrace:{a}:outbox", 0, -1)
+    entries = redis.zrange("headrace:{a}:outgoing:example.org:443", 0, -1)
     redis.close()
     wire = Wire(own_server.port)
     wrong = wire.do(*wire.script("check", 0, 16, 1 << 20, 30 * 86_400_000, 86_400_000))

@@ -1,0 +1,68 @@
+"""What a job is made of, and the name of the queue that it goes to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.jobs.job import JobKind
+
+
+def queue_of(subject: str, pool: str) -> str:
+    """The queue of a version's or a kind's jobs in a pool; one queue has one pool, also after a pool was renamed."""
+    return f"{subject}@{pool}"
+
+
+def subject_of(line: str) -> str:
+    """The version or kind whose jobs wait in a line."""
+    return line.rstrip("!").partition("@")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a job is made of."""
+
+    id: str
+    kind: JobKind
+    account: str
+    key_id: str
+    queue: str
+    """As ``queue_of`` names it."""
+    pool: str
+    """The Celery queue whose workers may take it, ``predict.cpu``."""
+    input: bytes
+    """JSON."""
+    priority: str = "normal"
+    rows: int = 1
+    model: str = ""
+    version: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    deadline_seconds: float | None = None
+    """From now; ``None`` for the default age of the kind."""
+    idempotency_key: str = ""
+    body_hash: str = ""
+    waiter: str = ""
+    """Channel to wake at the job's end."""
+    source: str = "api"
+    traceparent: str = ""
+    webhook: str = ""
+    webhook_events: tuple[str, ...] = ()
+    webhook_host: str = ""
+    """The lane of its deliveries, ``host:port``."""
+    fetch_host: str = ""
+    """Where inputs come from that are URLs; the job is held, in no queue, until ``admit``."""
+
+    @property
+    def scratch(self) -> str:
+        """Path in the artifact store of what goes when the job has ended, however it ended."""
+        if self.kind is JobKind.TRAINING:
+            return f"checkpoints/{self.id}"
+        return str(self.details.get("upload", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The answer to a submission."""
+
+    id: str
+    is_new: bool
+    """False where an earlier submission made the job; ``id`` is that job's."""
