@@ -3,9 +3,10 @@
 from flask import Flask
 
 from api.auth import register_auth
-from api.base_url import OneVersionPrefix
+from api.base_url import EveryBaseUrl
 from api.errors import register_errors
 from api.json_response import BareResponse
+from api.pages import register_queries
 from api.routes import BLUEPRINTS
 from api.services import open_services, start_threads
 from api.shutdown import call_at_shutdown
@@ -32,10 +33,11 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
     app.url_map.merge_slashes = False
     services = open_services(settings)
     app.extensions["headrace"] = services
-    app.wsgi_app = OneVersionPrefix(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = EveryBaseUrl(app.wsgi_app, settings.http.public_url)  # type: ignore[method-assign]
     register_errors(app)
     register_slots(app, services.slots)
     register_auth(app, services.keys)
+    register_queries(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     remove_stale(settings)

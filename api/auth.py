@@ -47,6 +47,12 @@ def public(view: _View) -> _View:
     return needs(_PUBLIC)(view)
 
 
+def scope_of(view: Callable[..., Any]) -> str | None:
+    """What a view needs, ``ANY_SCOPE`` where it looks itself, ``None`` where it answers everybody."""
+    scope: str | None = getattr(view, "scope", None)
+    return None if scope == _PUBLIC else scope
+
+
 def register_auth(app: Flask, keys: ApiKeys) -> None:
     """Makes the application look at the key before every view.
 

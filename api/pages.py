@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from flask import request
+from flask import Flask, request
 
+from api.contract import contract_of
+from api.parameters import MAX_LIMIT
 from api.services import services
 from shared.errors import InvalidInput
 
 _Item = TypeVar("_Item")
-
-MAX_LIMIT = 100
-"""Most results on one page, and as many as there are without ``limit``."""
 
 
 def check_query(known: Collection[str] = ()) -> None:
@@ -35,6 +34,20 @@ def check_query(known: Collection[str] = ()) -> None:
             )
         if len(values) > 1:
             raise InvalidInput(f"{shown} came more than once in the query.", shown, "duplicate")
+
+
+def register_queries(app: Flask) -> None:
+    """Makes the application check the query of every described route before its view."""
+    views = app.view_functions
+
+    def check() -> None:
+        if not request.environ.get("QUERY_STRING") or request.endpoint is None:
+            return
+        contract = contract_of(views[request.endpoint])
+        if contract is not None:
+            check_query(contract.query)
+
+    app.before_request(check)
 
 
 def limit_query() -> int:

@@ -1,0 +1,79 @@
+"""Every parameter of every route by its name: one that two routes have means the same at both."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.jobs.job import JobKind, JobStatus
+from shared.models.version import NAME_PATTERN, VERSION_ID_PATTERN
+
+PAGED = ("cursor", "limit")
+"""Query of every list."""
+
+MAX_LIMIT = 100
+"""Most results on one page, and as many as there are without ``limit``."""
+
+SORTS = ("model_created_at", "latest_version_created_at")
+DIRECTIONS = ("desc", "asc")
+
+_NAME = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
+_MOMENT = {"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00Z"]}
+_JOB_ID = {"type": "string", "pattern": "^[0-9a-z]{26}$"}
+
+PATH: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "owner": ("Owner of the model.", _NAME),
+    "name": ("Name of the model.", _NAME),
+    "version_id": ("Id of the version.", {"type": "string", "pattern": f"^{VERSION_ID_PATTERN}$"}),
+    "alias": ("Name of the alias.", _NAME),
+    "job_id": ("Id of the job.", _JOB_ID),
+    "name_or_digest": ("Name of the data set, or its digest.", {"type": "string", "pattern": "^[a-z0-9._-]{1,64}$"}),
+}
+"""What stands in paths: what it is, and its form."""
+
+QUERY: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "cursor": ("Where the page begins, as `next` and `previous` of another page have it.", {"type": "string"}),
+    "limit": (
+        "Most results on the page.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
+    ),
+    "model": ("Only jobs of this model, `owner/name`.", {"type": "string"}),
+    "version": ("Only jobs of this version.", {"type": "string"}),
+    "status": ("Only jobs of this status.", {"type": "string", "enum": [status.value for status in JobStatus]}),
+    "kind": ("Only jobs of this kind.", {"type": "string", "enum": [kind.value for kind in JobKind]}),
+    "created_after": ("Only jobs made after this moment.", _MOMENT),
+    "created_before": ("Only jobs made before this moment.", _MOMENT),
+    "source": ("Taken for the sake of stock clients; every job comes by the API.", {"type": "string"}),
+    "sort_by": ("What orders the list.", {"type": "string", "enum": list(SORTS), "default": SORTS[1]}),
+    "sort_direction": ("Newest or oldest first.", {"type": "string", "enum": list(DIRECTIONS), "default": "desc"}),
+    "force": (
+        "`true` deletes even while an alias points to a version.",
+        {"type": "string", "enum": ["true", "false"], "default": "false"},
+    ),
+    "wait": ("Answer when the job has ended, or after so many seconds.", {"type": "number", "minimum": 0}),
+    "top_k": ("How many of the best labels to answer.", {"type": "integer", "minimum": 1}),
+    "threshold": ("Abstain where the best score is lower.", {"type": "number", "minimum": 0, "maximum": 1}),
+    "priority": ("Share of the workers.", {"type": "string", "enum": ["high", "normal", "low"], "default": "normal"}),
+}
+"""What queries may have."""
+
+HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "Prefer": (
+        "`wait` or `wait=N`: answer when the job has ended, or after N seconds, whichever is first.",
+        {"type": "string", "examples": ["wait", "wait=30"]},
+    ),
+    "Idempotency-Key": (
+        "The same key never makes a second job.",
+        {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+    ),
+    "Cancel-After": (
+        "Cancel the job when it has not ended by then: seconds, or a duration.",
+        {
+            "type": "string",
+            "pattern": r"^([1-9][0-9]{0,3}s|[1-9][0-9]{0,2}m|[1-9][0-9]?h)$",
+            "examples": ["30s", "5m", "1h"],
+        },
+    ),
+}
+"""What request headers mean something."""
+
+JOB_HEADERS = tuple(HEADERS)
+"""What every route takes that makes a job."""
