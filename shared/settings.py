@@ -2,15 +2,16 @@
 
 A variable is ``HEADRACE_<GROUP>__<FIELD>``, for example ``HEADRACE_REDIS__URL``. Command line options win over the
 environment, the environment over a ``.env`` file, that over the defaults here. An unknown variable with our prefix is
-an error, not silence. No other module reads the environment.
+an error, not silence; what else stands in ``.env`` is other programs' and left alone. No other module reads the
+environment.
 """
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.outgoing_settings import WebhooksSettings
 from shared.setting_groups import (
@@ -89,6 +90,20 @@ class Settings(BaseSettings):
     client: ClientSettings = ClientSettings()
     logs: LogsSettings = LogsSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from, the first wins; of ``.env`` only the lines that begin with our prefix."""
+        file = cast(DotEnvSettingsSource, dotenv_settings)
+        file.env_vars = {name: value for name, value in file.env_vars.items() if name.upper().startswith(PREFIX)}
+        return init_settings, env_settings, file
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         sizes = self.batching.allowed_batch_sizes
@@ -96,8 +111,8 @@ class Settings(BaseSettings):
             raise ValueError("batching.allowed_batch_sizes must ascend from at least 1")
         if self.batching.max_batch_rows not in sizes:
             raise ValueError("batching.max_batch_rows must be one of batching.allowed_batch_sizes")
-        if not self.webhooks.schedule_seconds:
-            raise ValueError("webhooks.schedule_seconds must have at least one attempt")
+        if self.webhooks.schedule_seconds[:1] != (0.0,):
+            raise ValueError("webhooks.schedule_seconds must begin with 0, the first attempt")
         if self.webhooks.lease_seconds <= self.webhooks.timeout_seconds:
             raise ValueError("webhooks.lease_seconds must be longer than webhooks.timeout_seconds")
         return self
@@ -122,9 +137,11 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: A variable with our prefix is unknown or has a value that cannot be used.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for variable in os.environ:
-        if variable.startswith(PREFIX) and variable.split("__", 1)[0] not in known:
-            raise SettingsError(f"The environment variable {variable} is not a setting of Headrace.")
+    in_file = [name.upper() for name in DotEnvSettingsSource(Settings).env_vars]
+    for where, variables in (("The environment variable ", os.environ), ("In the file .env ", in_file)):
+        for variable in variables:
+            if variable.startswith(PREFIX) and variable.split("__", 1)[0] not in known:
+                raise SettingsError(f"{where}{variable} is not a setting of Headrace.")
     try:
         return Settings(**overrides)
     except ValidationError as error:
