@@ -1,5 +1,6 @@
 """``headrace models``: brings versions in, moves the names that point at them, and takes them away."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def push(
     if version:
         raise Failure("A version's id follows from its content; give --name as owner/name.")
     if labels_file is not None:
-        labels = ",".join(line.strip() for line in labels_file if line.strip())
+        # As JSON, since a label in a file may hold a comma.
+        labels = json.dumps([line.strip() for line in labels_file if line.strip()], ensure_ascii=False)
     options = {"labels": labels, "scale": scale, "mean": mean, "std": std, "alias": alias}
     fields = {key: value for key, value in options.items() if value}
     client = Client.of_folder(data_dir)

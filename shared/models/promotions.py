@@ -8,6 +8,7 @@ left out. Messages to workers may be lost: ``sweep`` asks again, and whoever rep
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -74,9 +75,20 @@ class Promotions:
         self._heartbeats = Heartbeats(redis, settings)
 
     def request(
-        self, owner: str, name: str, alias: str, version: str, by: str, reason: str = ""
+        self, owner: str, name: str, alias: str, version: str, by: str, reason: str = "", pool: str = ""
     ) -> Literal["flipped", "pending"]:
         """Wants an alias to point to a version; a later request for the same alias replaces this one.
+
+        Where it points there already, nothing moves and its history gets no entry.
+
+        Args:
+            owner: Owner of the model.
+            name: Its name.
+            alias: The alias.
+            version: Where it is to point.
+            by: Who wants it.
+            reason: Why.
+            pool: The pool whose workers have to be ready, where it is not this process's own.
 
         Raises:
             NotFound: The model has no such version.
@@ -91,12 +103,8 @@ class Promotions:
         problem = self._registry.is_unloadable(version)
         if problem is not None:
             raise Conflict(problem)
-        key = self._key(owner, name, alias)
-        with translated(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.delete(key)
-            pipe.hset(key, mapping={"version": version, "by": by, "reason": reason})
-            pipe.sadd(self._keys.plain("promotions"), f"{owner}/{name}:{alias}")
-            pipe.execute()
+        if self._replace(owner, name, alias, version=version, by=by, reason=reason, pool=pool):
+            return "flipped"
         self._advance(owner, name, alias)
         intent = self._read(owner, name, alias)
         if intent is not None and intent.version == version:
@@ -145,9 +153,27 @@ class Promotions:
             except Exception as error:  # one that fails must not stop the others
                 log.warning("a promotion cannot go on", alias=intent.alias, version=intent.version, error=str(error))
 
+    def _replace(self, owner: str, name: str, alias: str, **wanted: str) -> bool:
+        """Puts an intent in the place of the one there is; True where nothing has to move, so that none is needed."""
+        key, promotions = self._key(owner, name, alias), self._keys.plain("promotions")
+        with self._locked(owner, name, alias):
+            # Another pool's workers may have to load what serves here already.
+            is_there = not wanted["pool"] and self._registry.aliases(owner, name).get(alias) == wanted["version"]
+            with translated(), self._redis.pipeline(transaction=True) as pipe:
+                pipe.delete(key)
+                if is_there:
+                    pipe.srem(promotions, f"{owner}/{name}:{alias}")
+                else:
+                    pipe.hset(key, mapping=wanted)
+                    pipe.sadd(promotions, f"{owner}/{name}:{alias}")
+                pipe.execute()
+        return is_there
+
+    def _locked(self, owner: str, name: str, alias: str) -> AbstractContextManager[None]:
+        return locked(self._redis, f"{self._key(owner, name, alias)}:lock", f"the alias {alias} of {owner}/{name}")
+
     def _advance(self, owner: str, name: str, alias: str) -> None:
-        key = self._key(owner, name, alias)
-        with locked(self._redis, f"{key}:lock", f"the alias {alias} of {owner}/{name}"):
+        with self._locked(owner, name, alias):
             intent = self._read(owner, name, alias)
             if intent is None or intent.failed is not None:
                 return
@@ -190,7 +216,7 @@ class Promotions:
 
     def _split(self, intent: _Intent) -> tuple[list[str], list[str]]:
         """The living workers that hold the version, and those that are still to load it."""
-        living = self._heartbeats.living(kind="inference", pool=self._pool)
+        living = self._heartbeats.living(kind="inference", pool=intent.fields.get("pool") or self._pool)
         # A report counts until the heartbeat must show the version: a worker may restart under its name.
         recent = self._now() - self._fresh
         reported = [worker for worker, at in intent.workers("ready").items() if at > recent]

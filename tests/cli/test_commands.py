@@ -172,7 +172,7 @@ def test_a_model_is_pushed_with_its_options_and_described(
     file = tmp_path / "cats.keras"
     file.write_bytes(b"keras")
     labels = tmp_path / "labels.txt"
-    labels.write_text("cat\ndog\n\n")
+    labels.write_text("cat, tame\ndog\n\n")
     signature = {
         "inputs": [{"name": "image", "kind": "image", "shape": [None, None, 3], "dtype": "uint8"}],
         "outputs": [{"name": "scores", "kind": "category", "shape": [2], "dtype": "float32"}],
@@ -190,7 +190,7 @@ def test_a_model_is_pushed_with_its_options_and_described(
     )
     assert result.exit_code == 0, result.output
     body = server.requests[1].body
-    assert b'name="labels"\r\n\r\ncat,dog\r\n' in body
+    assert b'name="labels"\r\n\r\n["cat, tame", "dog"]\r\n' in body
     assert b'name="scale"\r\n\r\n1/255\r\n' in body
     assert b'name="alias"\r\n\r\ncandidate\r\n' in body
     assert "input image" in result.stdout and "any × any × 3" in result.stdout
@@ -230,7 +230,10 @@ def test_a_whole_model_is_not_deleted_without_a_yes(
     assert refused.exit_code == 1
     assert "say so with --yes" in refused.stderr
     assert against_server("models", "delete", "me/cats", "--yes").exit_code == 0
-    assert [request.method for request in server.requests] == ["GET", "DELETE"]
+    assert [(request.method, request.path) for request in server.requests] == [
+        ("GET", "/v1/models/me/cats"),
+        ("DELETE", "/v1/models/me/cats?force=true"),
+    ]
 
 
 def test_a_name_that_is_none_is_refused_before_anything_is_sent(

@@ -44,6 +44,21 @@ def test_with_no_worker_alive_an_alias_moves_at_once(
     assert (move.by, move.reason) == ("ada", "first")
 
 
+def test_promoting_what_serves_already_moves_nothing_and_calls_off_what_was_under_way(
+    promotions: Promotions, registry: ModelRegistry, publish: Publish, alive: Alive
+) -> None:
+    old, new = publish("old"), publish("new")
+    promotions.request("acme", "thing", "production", old.id, "ada")
+    alive("w1")
+    assert promotions.request("acme", "thing", "production", old.id, "bob") == "flipped"
+    assert promotions.request("acme", "thing", "production", new.id, "ada") == "pending"
+    assert promotions.request("acme", "thing", "production", old.id, "bob") == "flipped"
+    assert promotions.state("acme", "thing", "production") is None
+    promotions.ready("w1", new.id)
+    assert registry.resolve("acme", "thing") == old.id
+    assert [move.by for move in registry.alias_history("acme", "thing", "production")] == ["ada"]
+
+
 def test_workers_load_one_after_another_and_then_the_alias_moves(
     promotions: Promotions, registry: ModelRegistry, publish: Publish, alive: Alive, redis: Redis
 ) -> None:
