@@ -7,6 +7,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:job:{id}            hash    the record of a job, the fence; expires ``jobs.record_days`` after its end
     P:{s}:data:{id}           hash    input, output, logs, progress; expires ``jobs.retain_seconds`` after its end
     P:{s}:events:{id}         stream  what happened to a job that is followed or reports; bounded; expires with its data
+    P:{s}:noted               channel ids of followed jobs to whose stream something came
     P:{s}:waiters:{id}        set     API processes to wake when the job ends; expires by itself
     P:{s}:queue:{line}        zset    waiting jobs by virtual finish time
     P:{s}:load:{line}         hash    rows and bytes waiting, virtual clock v; of each flow its finish f: and count n:
@@ -29,7 +30,11 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:dead:{account}      zset    id|what of webhooks that were given up, by that time
     P:{s}:list:{account}:{kind} zset  job ids by creation time, for listings
     P:{s}:retired             zset    account|kind|id by the time its record expires, to clean the listings
-    P:{s}:spilled             zset    paths of inputs, uploads and checkpoints, by the time to delete them
+    P:{s}:file:{id}           hash    the record of an uploaded file; expires with it
+    P:{s}:files:{account}     zset    ids of an account's files by creation time
+    P:{s}:file-bytes          hash    account -> bytes of its files
+    P:{s}:file-ends           zset    account|id|bytes of files by the time they end, to clean the listings
+    P:{s}:spilled             zset    paths of inputs, outputs, uploads, files and checkpoints, by the time to delete them
     P:{s}:totals              hash    counters for metrics: kind:status, and sums of milliseconds
 
     P:sweeper                 string  the lock of the sweeps
@@ -47,6 +52,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:alias-sequence          string  counter that orders alias records
     P:promotion:{owner/name}:{alias} hash an intended move: version, by whom, workers that are ready or pending
     P:promotions              set     the names of those hashes
+    P:deployments             hash    owner/name -> model, pool, instances, JSON; its lock beside it
     P:loads:{version}         hash    failed and begun loads, and the last error; cleared by a good load
     P:lock:{owner/name}       string  held while a model or its aliases change; ends by itself
     P:dataset-names           hash    data set name -> digest

@@ -70,7 +70,7 @@ class JobQueue:
         ]  # fmt: skip
         args = (
             new.id, new.queue, new.pool, new.account, new.priority, new.rows, size,
-            self._cost(new.priority, new.rows, size), int(life * 1000), int(lives.record_days * 86_400_000),
+            self._cost(new.priority, new.rows, size), int(life * 1000), self._keep_ms(new),
             int(lives.retain_seconds * 1000),
             f"{new.account}:{new.idempotency_key}" if new.idempotency_key else "", new.body_hash,
             settings.queue.max_rows, settings.queue.max_bytes, settings.queue.account_max_rows,
@@ -124,9 +124,11 @@ class JobQueue:
             return "gone"
         token = uuid.uuid4().hex
         cost = self._cost(priority.decode(), int(rows), size)
-        state, ring, pool = self._call(
-            "admit", job_id, job_id, size, cost, limits.max_rows, limits.max_bytes, limits.account_max_bytes, token
-        )
+        args = (job_id, size, cost, limits.max_rows, limits.max_bytes, limits.account_max_bytes, token)
+        try:
+            state, ring, pool = self._call("admit", job_id, *args)
+        except TooManyRequests:  # the server's memory is full
+            return "full"
         if ring:
             self.bells.ring(pool.decode(), job_id[0], token)
         answer: bytes = state
@@ -236,19 +238,21 @@ class JobQueue:
         limit = self._settings.training.log_bytes
         return bool(self._call("progress", job_id, claim, job_id, attempt, int(checkpoint), limit, facts, log))
 
-    def emit(self, claim: str, job_id: str, attempt: int, items: bytes) -> bool:
-        """Publishes what a job has put out since the last time, where somebody follows it or wants to hear of output.
+    def emit(self, claim: str, job_id: str, attempt: int, first: int, count: int, items: bytes) -> int:
+        """Publishes a part of a job's output, where somebody follows it or wants to hear of output.
 
         Args:
             claim: The claim.
             job_id: The job.
             attempt: Its attempt.
-            items: A JSON array that is not empty.
+            first: The place of the first item in the whole output; the part is kept if it follows on what is kept.
+            count: How many items; 0 only asks.
+            items: The items, a JSON array.
 
         Returns:
-            False where the job is no longer the caller's.
+            How many items are kept now; -1 where the job is no longer the caller's, -2 where nobody wants them.
         """
-        return bool(self._call("emit", job_id, claim, job_id, attempt, items))
+        return int(self._call("emit", job_id, claim, job_id, attempt, first, count, items))
 
     def release(self, claim: str) -> list[str]:
         """Hands a claim's jobs back, as a worker does that shuts down."""
@@ -262,6 +266,13 @@ class JobQueue:
         with translated():
             rows, busy = self._redis.hmget(self._keys.in_shard("pace", queue), "rows", "ms")
         return float(rows) / float(busy) * 1000 if rows and busy and float(busy) > 0 else None
+
+    def _keep_ms(self, new: NewJob) -> int:
+        """How long the record stands after the job's end; as long as its webhook may be under way, if it has one."""
+        seconds, hooks = self._settings.jobs.record_days * 86_400, self._settings.webhooks
+        if new.webhook:
+            seconds = max(seconds, hooks.longest_seconds)
+        return int(seconds * 1000)
 
     def _cost(self, priority: str, rows: int, size: int) -> int:
         batching = self._settings.batching

@@ -49,12 +49,19 @@ end
 
 local function note(j, event, text)              -- for those who follow the job
   call('XADD', key('events', j.id), 'MAXLEN', '~', 1000, '*', 'event', event, 'data', text)
+  call('PUBLISH', P..':noted', j.id)
+end
+
+local function note_output(j, first, items)      -- first: the place of the first of these items in the whole output
+  note(j, 'output', '{"first":'..first..',"items":'..items..'}')
 end
 
 local function follow(j)                         -- from here on the job keeps a stream of its events
   if j.followed then return end
   call('HSET', key('job', j.id), 'followed', 1)
   note(j, 'status', j.status)
+  local d = call('HMGET', key('data', j.id), 'output', 'emitted')
+  if d[2] then note_output(j, 0, d[1]) end
 end
 
 local function report(j)                         -- tells the receiver that there is more: at most once in 500 ms
@@ -88,7 +95,7 @@ local function enter(j)                          -- the job waits in its line, a
 end
 
 local function put_back(j)                       -- a job that was taken waits again: what it put out so far counts no more
-  call('HDEL', key('data', j.id), 'output')
+  call('HDEL', key('data', j.id), 'output', 'emitted')
   if j.followed then note(j, 'status', 'starting') end
   enter(j)
 end
@@ -134,7 +141,11 @@ local function finish(j, r, by)
   call('HSET', job, 'status', r.status, 'ended', now, 'claim', by or '')
   if r.error then call('HSET', job, 'error', r.error, 'error_code', r.code) end
   if r.metrics and r.metrics ~= '' then call('HSET', job, 'metrics', r.metrics) end
-  if r.output then call('HSET', data, 'output', r.output) end
+  if r.output then
+    call('HSET', data, 'output', r.output)
+    local file = r.output:match('^artifact:(%S+)')    -- too large for a reply; it goes with the data
+    if file then call('ZADD', P..':spilled', now + j.retain, file) end
+  end
   call('PEXPIRE', job, j.keep)
   call('PEXPIRE', data, j.retain)
   if j.followed then
@@ -149,6 +160,8 @@ local function finish(j, r, by)
   if wants(j, 'c') then
     unsend(j.hook_host, j.id..'|progress')       -- the end says all of it
     send(j.hook_host, j.id..'|completed', now)
+  elseif r.status == 'succeeded' and wants(j, 'o') then
+    report(j)                                    -- most models put everything out at their end
   end
   if j.hook_host and j.hook_host ~= '' then
     call('PEXPIRE', key('deliveries', j.id), j.keep)

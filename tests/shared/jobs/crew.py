@@ -112,8 +112,7 @@ class Worker:
         """Puts out a part of one job's answer."""
         for claim, held in self.claims.items():
             id_, attempt = self._stage.random.choice(list(held.items()))
-            items = self._stage.random.choice(("[1]", '["two","three"]'))
-            self._stage.call("emit", claim, id_, attempt + self._stage.random.choice((0, 0, 0, 0, 1)), items)
+            self._emit(claim, id_, attempt + self._stage.random.choice((0, 0, 0, 0, 1)))
             return
 
     def release(self, max_releases: int) -> None:
@@ -142,10 +141,21 @@ class Worker:
         luck = stage.random.random()
         if luck < 0.6:
             self._settle(claim, stage.random.sample(said, stage.random.randint(1, len(said))))
-        elif luck < 0.8:
+        elif luck < 0.75:
             stage.call("renew", claim, LEASE)
-        else:
+        elif luck < 0.87:
+            stage.call("emit", claim, *said[0], '["late"]')
+        elif luck < 0.9:
             self._report(claim, *said[0])
+        else:
+            self._emit(claim, *said[0])
+
+    def _emit(self, claim: str, id_: str, attempt: int) -> None:
+        stage = self._stage
+        count, items = stage.random.choice(((0, ""), (1, "[1]"), (2, '["two","three"]')))
+        first = stage.oracle.records[id_].emitted if id_ in stage.oracle.records else 0
+        for _ in range(2 if stage.chance(0.2) else 1):
+            stage.call("emit", claim, id_, attempt, first, count, items)
 
     def _settle(self, claim: str, jobs: Iterable[tuple[str, int]]) -> None:
         stage, items = self._stage, list[object]()

@@ -53,6 +53,7 @@ class Record:
     progress: str | None = None
     logs: str | None = None
     followed: bool = False
+    emitted: int = 0
     reported: int = 0
     events: list[tuple[str, str]] = field(default_factory=list)
     waiters: set[str] = field(default_factory=set)
@@ -160,7 +161,7 @@ class Ledger:
 
     def put_back(self, r: Record) -> None:
         """A job that was taken waits again."""
-        r.output = None
+        r.output, r.emitted = None, 0
         r.note("status", "starting")
         self.enter(r)
 
@@ -169,6 +170,8 @@ class Ledger:
         if not r.followed:
             r.followed = True
             r.note("status", r.status)
+            if r.emitted:
+                r.note("output", f'{{"first":0,"items":{r.output}}}')
 
     def send(self, host: str, entry: str, due: int) -> None:
         """Work for the world outside."""
@@ -200,6 +203,8 @@ class Ledger:
         if "c" in r.hook:
             self.lanes[r.hook_host].pop(f"{r.id}|progress", None)
             self.send(r.hook_host, f"{r.id}|completed", self.now)
+        elif r.status == "succeeded" and "o" in r.hook:
+            self.report(r)
         self.woken += [(channel, r.id) for channel in r.waiters]
         r.waiters.clear()
 

@@ -138,6 +138,9 @@ OURS: dict[str, PlantedBug] = {
     "delete_leaves_the_dead_letter": [("delete", "    call('ZREM', key('dead', j.account), j.id..'|'..what)\n", "")],
     "start_is_told_at_every_attempt": [("take", "if attempt == 1 and wants", "if wants")],
     "progress_after_the_end": [("lib", "    unsend(j.hook_host, j.id..'|progress') ", "")],
+    "no_webhook_of_the_last_output": [
+        ("lib", "elseif r.status == 'succeeded' and wants(j, 'o') then", "elseif nil then")
+    ],
     "progress_without_a_pause": [("lib", "math.max(now, last + 500)", "now")],
     "stop_of_a_held_job_leaves_a_line": [("lib", "  elseif is_held(j) then unsend(j.held, j.id..'|fetch')\n", "")],
     "stop_of_a_held_job_leaves_the_fetch": [
@@ -164,8 +167,10 @@ OURS: dict[str, PlantedBug] = {
         ("lib", "math.max(tonumber(first[2]), tonumber(call('GET', key('pause', host)) or 0))", "first[2]")
     ],
     "send_ends_a_pause": [("lib", "math.max(due, tonumber(call('GET', key('pause', host)) or 0))", "due")],
-    "output_of_a_lost_attempt_stays": [("lib", "  call('HDEL', key('data', j.id), 'output')\n", "")],
+    "output_of_a_lost_attempt_stays": [("lib", "  call('HDEL', key('data', j.id), 'output', 'emitted')\n", "")],
     "emit_ignores_the_claim": [("emit", " or j.claim ~= claim", "")],
+    "emit_keeps_a_part_twice": [("emit", "tonumber(first) ~= kept or ", "")],
+    "late_follower_misses_the_output": [("lib", "  if d[2] then note_output(j, 0, d[1]) end\n", "")],
     "status_is_not_noted": [("take", "  if j.followed then note(j, 'status', 'processing') end\n", "")],
     "end_is_not_noted": [("lib", "    note(j, 'status', r.status)\n", "")],
     "delete_of_an_open_job": [("delete", "if not j or not over(j) then", "if not j then")],

@@ -161,17 +161,21 @@ class Oracle(Errands):
                 self.report(r)
         return 1
 
-    def emit(self, now: int, claim: str, id_: str, attempt: int, items: str) -> int:
+    def emit(self, now: int, claim: str, id_: str, attempt: int, first: int, count: int, items: str) -> int:
         self.now = now
         r = self.records.get(id_)
         if r is None or r.status != "processing" or r.claim != claim or r.attempt != attempt:
-            return 0
-        if r.followed or "o" in r.hook:
-            r.output = f"{r.output[:-1]},{items[1:]}" if r.output else items
-            r.note("output", items)
+            return -1
+        if not r.followed and "o" not in r.hook:
+            return -2
+        if first != r.emitted or not count:
+            return r.emitted
+        r.output = f"{r.output[:-1]},{items[1:]}" if r.output else items
+        r.emitted += count
+        r.note("output", f'{{"first":{first},"items":{items}}}')
         if "o" in r.hook:
             self.report(r)
-        return 1
+        return r.emitted
 
     def release(self, now: int, claim: str, max_releases: int) -> Answer:
         self.now = now

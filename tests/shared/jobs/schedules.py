@@ -230,7 +230,8 @@ def _record(r: Record) -> dict[str, str | None]:
 def _data(r: Record) -> dict[str, str]:
     if not r.has_data:
         return {}
-    facts = {"input": r.input, "output": r.output, "progress": r.progress, "logs": r.logs}
+    emitted = str(r.emitted) if r.emitted else None
+    facts = {"input": r.input, "output": r.output, "emitted": emitted, "progress": r.progress, "logs": r.logs}
     return {name: value for name, value in facts.items() if value is not None}
 
 
