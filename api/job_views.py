@@ -8,14 +8,12 @@ from flask import Response, request
 from api.auth import WRITE_SCOPES, caller, require
 from api.headers import JobHeaders, read_wait_query
 from api.json_response import json_response, no_content
-from api.pages import check_query, choice_query, limit_query, moment_query, page_object
+from api.pages import choice_query, limit_query, moment_query, page_object
 from api.services import services
 from shared.errors import NotFound
 from shared.jobs.job import Job, JobKind, JobStatus
 from shared.jobs.queue import NewJob
 from shared.jobs.view import job_path
-
-_FILTERS = ("cursor", "limit", "model", "version", "status", "created_after", "created_before", "source")
 
 
 def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tuple[Response, bool]:
@@ -28,7 +26,6 @@ def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tup
 
 def show_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
     """The caller's job, after its end if the query waits for that."""
-    check_query(("wait",))
     found = services()
     job = found.submission.read(job_id, caller().account, read_wait_query(found.settings))
     if job is None or job.kind not in kinds:
@@ -36,9 +33,8 @@ def show_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
     return json_response(_whole(job))
 
 
-def list_jobs(kinds: Sequence[JobKind], also: Sequence[str] = ()) -> Response:
+def list_jobs(kinds: Sequence[JobKind]) -> Response:
     """A page of the caller's jobs, newest first."""
-    check_query((*_FILTERS, *also))
     found = services()
     status = choice_query("status", [status.value for status in JobStatus])
     page = found.jobs.list(
@@ -53,7 +49,7 @@ def list_jobs(kinds: Sequence[JobKind], also: Sequence[str] = ()) -> Response:
         limit=limit_query(),
     )
     base = found.urls.base
-    results = [found.view(job, base) for job in page.jobs]
+    results = [found.view(job, base, is_brief=True) for job in page.jobs]
     return json_response(page_object(results, page.next_cursor, page.previous_cursor))
 
 

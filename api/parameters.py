@@ -9,6 +9,12 @@ from shared.models.version import NAME_PATTERN, VERSION_ID_PATTERN
 PAGED = ("cursor", "limit")
 """Query of every list."""
 
+OPTIONS = ("top_k", "threshold", "priority")
+"""Query of a prediction whose body is an image, where no ``input`` can have them."""
+
+JOB_FILTERS = (*PAGED, "model", "version", "status", "created_after", "created_before", "source")
+"""Query of every list of jobs."""
+
 MAX_LIMIT = 100
 """Most results on one page, and as many as there are without ``limit``."""
 
@@ -24,6 +30,7 @@ PATH: Mapping[str, tuple[str, dict[str, Any]]] = {
     "name": ("Name of the model.", _NAME),
     "version_id": ("Id of the version.", {"type": "string", "pattern": f"^{VERSION_ID_PATTERN}$"}),
     "alias": ("Name of the alias.", _NAME),
+    "slug": ("Name of the collection.", {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"}),
     "job_id": ("Id of the job.", _JOB_ID),
     "name_or_digest": ("Name of the data set, or its digest.", {"type": "string", "pattern": "^[a-z0-9._-]{1,64}$"}),
 }
@@ -48,6 +55,7 @@ QUERY: Mapping[str, tuple[str, dict[str, Any]]] = {
         "`true` deletes even while an alias points to a version.",
         {"type": "string", "enum": ["true", "false"], "default": "false"},
     ),
+    "query": ("Only what has every one of these words in its name or description.", {"type": "string"}),
     "wait": ("Answer when the job has ended, or after so many seconds.", {"type": "number", "minimum": 0}),
     "top_k": ("How many of the best labels to answer.", {"type": "integer", "minimum": 1}),
     "threshold": ("Abstain where the best score is lower.", {"type": "number", "minimum": 0, "maximum": 1}),

@@ -3,7 +3,9 @@
 from flask import Blueprint, Response
 
 from api.auth import ANY_SCOPE, caller, needs
+from api.contract import describe
 from api.json_response import json_response
+from api.schemas.service import AccountObject
 from shared.jobs.view import moment
 
 routes = Blueprint("account", __name__)
@@ -11,6 +13,7 @@ routes = Blueprint("account", __name__)
 
 @routes.get("/v1/account")
 @needs(ANY_SCOPE)
+@describe({200: AccountObject})
 def get_account() -> Response:
     """The account of the key, and what is kept of the key."""
     key = caller()

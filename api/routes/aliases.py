@@ -5,11 +5,14 @@ from typing import Any
 from flask import Blueprint, Response
 
 from api.auth import caller, needs
-from api.bodies import read_json
 from api.catalogue import alias_object
+from api.contract import describe
+from api.json_body import read_as
 from api.json_response import json_response
-from api.pages import check_query, page_object
+from api.pages import page_object
 from api.routes.models import refuse_recipe
+from api.schemas.aliases import AliasObject, AliasState, NewTarget
+from api.schemas.form import Page
 from api.services import services
 from api.versions import named_version
 from shared.errors import InvalidInput, NotFound
@@ -22,9 +25,9 @@ routes = Blueprint("aliases", __name__)
 
 @routes.get("/v1/models/<owner>/<name>/aliases")
 @needs("read")
+@describe({200: Page[AliasObject]})
 def list_aliases(owner: str, name: str) -> Response:
     """The aliases of a model."""
-    check_query()
     if find_recipe(owner, name) is not None:
         return json_response(page_object([]))
     registry = services().registry
@@ -37,6 +40,7 @@ def list_aliases(owner: str, name: str) -> Response:
 
 @routes.get("/v1/models/<owner>/<name>/aliases/<alias>")
 @needs("read")
+@describe({200: AliasState})
 def get_alias(owner: str, name: str, alias: str) -> Response:
     """An alias with its history and the move that waits for workers to be ready."""
     state = _state(owner, name, alias)
@@ -47,27 +51,23 @@ def get_alias(owner: str, name: str, alias: str) -> Response:
 
 @routes.put("/v1/models/<owner>/<name>/aliases/<alias>")
 @needs("models:write")
+@describe({200: AliasState, 202: AliasState}, body=NewTarget, errors=(409,))
 def put_alias(owner: str, name: str, alias: str) -> Response:
     """Points an alias to a version as soon as the living workers have it ready: 200 done, 202 under way."""
     refuse_recipe(owner, name)
     services().registry.get_model(owner, name)
     check_name(alias, "alias")
-    check_query()
-    keys, _ = read_json()
-    for key, value in keys.items():
-        if key not in ("version", "reason"):
-            raise InvalidInput(f"{key[:64]} is not a key of an alias.", key[:64], "additional_property_not_allowed")
-        if not isinstance(value, str):
-            raise InvalidInput(f"{key} must be a text.", key)
-    version = named_version(keys.get("version"))
+    told, _ = read_as(NewTarget)
+    version = named_version(told.version)
     if version.model != f"{owner}/{name}":
         raise InvalidInput(f"The version belongs to {version.model}, not to {owner}/{name}.", "version", "unknown")
-    outcome = services().promotions.request(owner, name, alias, version.id, _by(), keys.get("reason", "")[:1000])
+    outcome = services().promotions.request(owner, name, alias, version.id, _by(), told.reason)
     return json_response(_state(owner, name, alias), 200 if outcome == "flipped" else 202)
 
 
 @routes.post("/v1/models/<owner>/<name>/aliases/<alias>/rollback")
 @needs("models:write")
+@describe({200: AliasState, 202: AliasState}, errors=(409,))
 def roll_back(owner: str, name: str, alias: str) -> Response:
     """Points an alias back to the version that it pointed to before."""
     refuse_recipe(owner, name)

@@ -3,7 +3,9 @@
 from flask import Blueprint, Response
 
 from api.auth import needs, public
+from api.contract import Media, describe
 from api.json_response import json_response
+from api.schemas.service import Liveness, Readiness
 from api.services import services
 from shared.errors import ServiceError
 from shared.metrics import CONTENT_TYPE
@@ -14,6 +16,7 @@ routes = Blueprint("health", __name__)
 
 @routes.get("/livez")
 @public
+@describe({200: Liveness})
 def live() -> Response:
     """Answers as long as the process does; depends on nothing."""
     return json_response({"status": "live"})
@@ -21,6 +24,7 @@ def live() -> Response:
 
 @routes.get("/readyz")
 @public
+@describe({200: Readiness, 503: Readiness})
 def ready() -> Response:
     """What the process depends on, each by itself; 503 unless all of it answers."""
     problems = {"redis": redis_problem(services().redis), "artifacts": _artifacts_problem()}
@@ -32,6 +36,7 @@ def ready() -> Response:
 
 @routes.get("/metrics")
 @needs("metrics:read")
+@describe({200: Media("text/plain")})
 def metrics() -> Response:
     """The figures in Prometheus' text form."""
     return Response(services().metrics.text(), content_type=CONTENT_TYPE)

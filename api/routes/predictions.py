@@ -4,16 +4,23 @@ import orjson
 from flask import Blueprint, Response
 
 from api.auth import ANY_SCOPE, caller, needs
-from api.bodies import Body, check_keys, read_body, whole_input
+from api.bodies import IMAGE_TYPES, Body, check_keys, read_body, whole_input
+from api.contract import Media, describe
 from api.headers import JobHeaders, read_job_headers
 from api.job_views import cancel_job, create_job, delete_job, list_jobs, show_job
 from api.pages import check_query
+from api.parameters import JOB_FILTERS, JOB_HEADERS, OPTIONS
+from api.schemas.creations import ModelPredictionParts, NewModelPrediction, NewPrediction, PredictionParts
+from api.schemas.form import Page
+from api.schemas.jobs import JobObject
 from api.services import services
 from api.versions import UnknownVersion, admissible, named_version, production
+from api.webhook_requests import read_webhook
 from shared.errors import InvalidInput
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
 from shared.jobs.queue import NewJob, queue_of
+from shared.models.deployments import Deployment
 from shared.models.signature import OPTION_NAMES
 from shared.models.version import ModelVersion
 from shared.tensors import check_input
@@ -23,6 +30,13 @@ routes = Blueprint("predictions", __name__)
 
 @routes.post("/v1/predictions")
 @needs("predictions:write")
+@describe(
+    {201: JobObject},
+    body=NewPrediction,
+    media=(Media("multipart/form-data", PredictionParts),),
+    headers=JOB_HEADERS,
+    errors=(404,),
+)
 def create_prediction() -> Response:
     """Makes a prediction with the version that the body names."""
     headers, body = _read()
@@ -37,6 +51,13 @@ def create_prediction() -> Response:
 
 @routes.post("/v1/models/<owner>/<name>/predictions")
 @needs("predictions:write")
+@describe(
+    {201: JobObject},
+    body=NewModelPrediction,
+    media=(Media("multipart/form-data", ModelPredictionParts), Media(", ".join(IMAGE_TYPES))),
+    query=OPTIONS,
+    headers=JOB_HEADERS,
+)
 def create_model_prediction(owner: str, name: str) -> Response:
     """Makes a prediction with the version of a model that is in production, or the one of its versions in the body."""
     headers, body = _read()
@@ -50,8 +71,30 @@ def create_model_prediction(owner: str, name: str) -> Response:
     return _create(version, body, headers)
 
 
+@routes.post("/v1/deployments/<owner>/<name>/predictions")
+@needs("predictions:write")
+@describe(
+    {201: JobObject},
+    body=NewModelPrediction,
+    media=(Media("multipart/form-data", ModelPredictionParts), Media(", ".join(IMAGE_TYPES))),
+    query=OPTIONS,
+    headers=JOB_HEADERS,
+)
+def create_deployment_prediction(owner: str, name: str) -> Response:
+    """Makes a prediction with what a deployment serves, in the deployment's pool."""
+    headers, body = _read()
+    check_keys(body.keys)
+    if body.keys.get("version") is not None:
+        raise InvalidInput("A deployment has its own version; leave version out.", "version", "unsupported")
+    found = services()
+    deployment = found.deployments.get(owner, name)
+    version = found.registry.version(found.registry.resolve(*deployment.model_parts, deployment.name))
+    return _create(version, body, headers, deployment)
+
+
 @routes.get("/v1/predictions")
 @needs("read")
+@describe({200: Page[JobObject]}, query=JOB_FILTERS)
 def list_predictions() -> Response:
     """The caller's predictions, newest first."""
     return list_jobs([JobKind.PREDICTION])
@@ -59,6 +102,7 @@ def list_predictions() -> Response:
 
 @routes.get("/v1/predictions/<job_id>")
 @needs("read")
+@describe({200: JobObject}, query=("wait",))
 def get_prediction(job_id: str) -> Response:
     """A job of any kind: the replies to the creation of trainings of other servers point here."""
     return show_job(job_id, tuple(JobKind))
@@ -66,6 +110,7 @@ def get_prediction(job_id: str) -> Response:
 
 @routes.post("/v1/predictions/<job_id>/cancel")
 @needs(ANY_SCOPE)
+@describe({200: JobObject})
 def cancel_prediction(job_id: str) -> Response:
     """Cancels a job of any kind."""
     return cancel_job(job_id, tuple(JobKind))
@@ -73,6 +118,7 @@ def cancel_prediction(job_id: str) -> Response:
 
 @routes.delete("/v1/predictions/<job_id>")
 @needs("predictions:write")
+@describe({204: None})
 def delete_prediction(job_id: str) -> Response:
     """Deletes a prediction."""
     return delete_job(job_id, [JobKind.PREDICTION])
@@ -85,14 +131,17 @@ def _read() -> tuple[JobHeaders, Body]:
     return headers, body
 
 
-def _create(version: ModelVersion, body: Body, headers: JobHeaders) -> Response:
+def _create(
+    version: ModelVersion, body: Body, headers: JobHeaders, deployment: Deployment | None = None
+) -> Response:
     admissible(version)
     if body.image is None and not body.files and "input" not in body.keys:
         raise InvalidInput("input is required.", "input", "required")
     settings = services().settings
     value = whole_input(body, version.signature)
     checked = check_input(version.signature, value, settings=settings)
-    key, pool = caller(), pool_of(JobKind.PREDICTION, settings.worker.pool)
+    key = caller()
+    pool = pool_of(JobKind.PREDICTION, settings.worker.pool if deployment is None else deployment.hardware)
     new = NewJob(
         id=new_job_id(),
         kind=JobKind.PREDICTION,
@@ -105,5 +154,6 @@ def _create(version: ModelVersion, body: Body, headers: JobHeaders) -> Response:
         rows=checked.rows,
         model=version.model,
         version=version.id,
+        details={} if deployment is None else {"deployment": deployment.full_name},
     )
     return create_job(new, headers, body)[0]

@@ -7,9 +7,13 @@ from flask import Blueprint, Response
 
 from api.auth import caller, needs, require
 from api.bodies import check_keys, read_json, request_pieces
+from api.contract import describe
 from api.headers import read_job_headers
 from api.job_views import cancel_job, create_job, delete_job, list_jobs, show_job
-from api.pages import check_query
+from api.parameters import JOB_FILTERS, JOB_HEADERS
+from api.schemas.creations import NewTraining
+from api.schemas.form import Page
+from api.schemas.jobs import JobObject
 from api.services import services
 from api.versions import UnknownVersion
 from shared.errors import Forbidden, InvalidInput, NotFound
@@ -28,11 +32,11 @@ _LATEST = ("latest", "None")
 
 @routes.post("/v1/models/<owner>/<name>/versions/<version_id>/trainings")
 @needs("trainings:write")
+@describe({201: JobObject}, body=NewTraining, headers=JOB_HEADERS)
 def create_training(owner: str, name: str, version_id: str) -> Response:
     """Trains a recipe and publishes what comes of it as a version of the destination."""
     found = services()
     headers = read_job_headers(found.settings)
-    check_query()
     recipe = find_recipe(owner, name)
     if recipe is None:
         found.registry.get_model(owner, name)
@@ -53,7 +57,7 @@ def create_training(owner: str, name: str, version_id: str) -> Response:
         digest = found.datasets.digest(parameters.dataset)
     except NotFound as error:
         raise InvalidInput(error.detail, "input.dataset", "unknown") from error
-    _make_destination(destination)
+    _check_destination(destination)
     key, pool = caller(), pool_of(JobKind.TRAINING, found.settings.worker.pool)
     new = NewJob(
         id=new_job_id(),
@@ -72,6 +76,7 @@ def create_training(owner: str, name: str, version_id: str) -> Response:
 
 @routes.get("/v1/trainings")
 @needs("read")
+@describe({200: Page[JobObject]}, query=JOB_FILTERS)
 def list_trainings() -> Response:
     """The caller's trainings, newest first."""
     return list_jobs(_KINDS)
@@ -79,6 +84,7 @@ def list_trainings() -> Response:
 
 @routes.get("/v1/trainings/<job_id>")
 @needs("read")
+@describe({200: JobObject}, query=("wait",))
 def get_training(job_id: str) -> Response:
     """One training."""
     return show_job(job_id, _KINDS)
@@ -86,6 +92,7 @@ def get_training(job_id: str) -> Response:
 
 @routes.post("/v1/trainings/<job_id>/cancel")
 @needs("trainings:write")
+@describe({200: JobObject})
 def cancel_training(job_id: str) -> Response:
     """Cancels one training."""
     return cancel_job(job_id, _KINDS)
@@ -93,6 +100,7 @@ def cancel_training(job_id: str) -> Response:
 
 @routes.delete("/v1/trainings/<job_id>")
 @needs("trainings:write")
+@describe({204: None})
 def delete_training(job_id: str) -> Response:
     """Deletes one training; the version that came of it stays."""
     return delete_job(job_id, _KINDS)
@@ -115,12 +123,10 @@ def _destination(value: Any) -> str:
     return f"{owner}/{name}"
 
 
-def _make_destination(destination: str) -> None:
-    """Makes the model where there is none and the key may."""
+def _check_destination(destination: str) -> None:
+    """Sees to it that the model is there or that the key may make it; a worker makes it with its first version."""
     owner, _, name = destination.partition("/")
-    registry = services().registry
     try:
-        registry.get_model(owner, name)
+        services().registry.get_model(owner, name)
     except NotFound:
         require("models:write")
-        registry.ensure_model(owner, name)

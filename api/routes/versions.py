@@ -9,10 +9,16 @@ from flask import Blueprint, Response
 
 from api.auth import caller, needs
 from api.catalogue import recipe_version_object, version_object
+from api.contract import Media, describe
 from api.headers import read_job_headers
 from api.json_response import json_response, no_content
-from api.pages import check_query, cut, page_object
+from api.pages import cut, page_object
+from api.parameters import JOB_HEADERS, PAGED
 from api.routes.models import refuse_recipe, version_gone
+from api.schemas.creations import ModelFile
+from api.schemas.form import Page
+from api.schemas.jobs import JobObject
+from api.schemas.models import VersionObject
 from api.services import services
 from api.upload_jobs import create_upload_job
 from api.uploads import received
@@ -25,15 +31,15 @@ from shared.models.version import RESERVED_OWNER, is_name
 
 routes = Blueprint("versions", __name__)
 
-_FIELDS = ("labels", "scale", "mean", "std", "alias")
+_FIELDS = tuple(name for name in ModelFile.model_fields if name != "file")
 _MOST_LABELS = 100_000
 
 
 @routes.get("/v1/models/<owner>/<name>/versions")
 @needs("read")
+@describe({200: Page[VersionObject]}, query=PAGED)
 def list_versions(owner: str, name: str) -> Response:
     """The versions of a model, newest first."""
-    check_query(("cursor", "limit"))
     recipe = find_recipe(owner, name)
     if recipe is not None:
         return json_response(page_object([recipe_version_object(recipe)]))
@@ -45,6 +51,7 @@ def list_versions(owner: str, name: str) -> Response:
 
 @routes.get("/v1/models/<owner>/<name>/versions/<version_id>")
 @needs("read")
+@describe({200: VersionObject})
 def get_version(owner: str, name: str, version_id: str) -> Response:
     """One version, with everything its manifest says."""
     recipe = find_recipe(owner, name)
@@ -58,18 +65,17 @@ def get_version(owner: str, name: str, version_id: str) -> Response:
 
 @routes.post("/v1/models/<owner>/<name>/versions")
 @needs("models:write")
+@describe({201: JobObject}, media=(Media("multipart/form-data", ModelFile),), headers=JOB_HEADERS)
 def push_version(owner: str, name: str) -> Response:
     """Takes a model file and answers with the import job that makes a version of it."""
     found = services()
     headers = read_job_headers(found.settings)
-    check_query()
     if owner == RESERVED_OWNER:
         raise Forbidden(f"The owner {RESERVED_OWNER} is reserved for what comes with the service; take another.")
     if not is_name(owner) or not is_name(name):
         raise NotFound("A model is called owner/name in lower-case letters, digits, dots, dashes and underscores.")
     with received(found.settings, found.settings.imports.max_upload_bytes, _FIELDS) as upload:
         options = _options(upload.fields)
-        found.registry.ensure_model(owner, name)
         return create_upload_job(
             JobKind.IMPORT,
             upload,
@@ -83,6 +89,7 @@ def push_version(owner: str, name: str) -> Response:
 
 @routes.delete("/v1/models/<owner>/<name>/versions/<version_id>")
 @needs("models:write")
+@describe({204: None}, errors=(409,))
 def delete_version(owner: str, name: str, version_id: str) -> Response:
     """Deletes a version that no alias points to; what waits for it fails at once."""
     refuse_recipe(owner, name)
@@ -94,6 +101,7 @@ def delete_version(owner: str, name: str, version_id: str) -> Response:
 
 @routes.post("/v1/models/<owner>/<name>/versions/<version_id>/reset")
 @needs("models:write")
+@describe({200: VersionObject})
 def reset_version(owner: str, name: str, version_id: str) -> Response:
     """Lets a version be loaded again that failed to load too often."""
     refuse_recipe(owner, name)

@@ -1,0 +1,88 @@
+"""The forms of what makes jobs: predictions, trainings, pushes of models and data sets."""
+
+from typing import Any, Literal
+
+from api.schemas.form import RequestForm
+
+Event = Literal["start", "output", "logs", "completed"]
+
+
+class JobRequest(RequestForm):
+    """What every creation of a prediction or a training may have."""
+
+    webhook: str | None = None
+    """Address that is sent the job when it starts, puts out, logs and ends."""
+    webhook_completed: str | None = None
+    """The same for the end only; of old clients."""
+    webhook_events_filter: list[Event] | None = None
+    """Which of them are sent."""
+    stream: bool | None = None
+    """Taken for the sake of stock clients: what can be streamed always has ``urls.stream``."""
+
+
+class NewPrediction(JobRequest):
+    """A prediction with the version that the body names."""
+
+    version: str
+    """A version id, ``owner/name`` for its production, or ``owner/name:id``."""
+    input: dict[str, Any]
+    """A key for each input of the model, see its own document; and ``priority``, ``top_k``, ``threshold``."""
+
+
+class NewModelPrediction(JobRequest):
+    """A prediction with the model of the path."""
+
+    version: str | None = None
+    """One of the model's versions; the one in production unless given."""
+    input: dict[str, Any]
+    """A key for each input of the model, see its own document; and ``priority``, ``top_k``, ``threshold``."""
+
+
+class NewTraining(JobRequest):
+    """A training of a recipe."""
+
+    destination: str
+    """The model, ``owner/name``, that gets the version; it is made where there is none."""
+    input: dict[str, Any]
+    """The recipe's parameters, see its ``TrainingInput``."""
+
+
+class PredictionParts(RequestForm):
+    """The same as parts; files are further parts, named after the inputs."""
+
+    version: str
+    input: str | None = None
+    """The inputs that are no files, as JSON."""
+
+
+class ModelPredictionParts(PredictionParts):
+    """The same with the model of the path."""
+
+    version: str | None = None  # type: ignore[assignment]
+
+
+class ModelFile(RequestForm):
+    """A model file, and how to read it."""
+
+    file: bytes
+    """A ``.keras`` file, or the ``.h5`` that tutorials save."""
+    labels: str | None = None
+    """A JSON list, or names with commas."""
+    scale: str | None = None
+    """What the model's images are multiplied by, ``1/255``."""
+    mean: str | None = None
+    """A number for each channel, with commas."""
+    std: str | None = None
+    alias: str | None = None
+    """What to point to the version once it is there."""
+
+
+class DatasetFile(RequestForm):
+    """An archive of labelled images."""
+
+    file: bytes
+    """A ZIP of one folder for each class, or an NPZ of arrays."""
+    name: str
+    seed: str | None = None
+    splits: str | None = None
+    """Fractions as JSON, ``{"train": 0.8, "validation": 0.1, "test": 0.1}``."""

@@ -1,0 +1,46 @@
+"""The form of a job, which is one for every kind."""
+
+from typing import Any, Literal
+
+from api.schemas.form import ReplyForm
+from api.schemas.models import Moment
+from shared.jobs.job import JobKind, JobStatus
+
+
+class JobObject(ReplyForm):
+    """One unit of work of any kind."""
+
+    id: str
+    model: str
+    """``owner/name``; empty where the job has none."""
+    version: str
+    input: Any
+    """As it was sent; null once it was removed."""
+    output: Any
+    """What its kind puts out; null until the job has ended."""
+    error: str | None
+    """The code and a sentence, ``E1003: the image is truncated``."""
+    status: JobStatus
+    logs: str | None
+    metrics: dict[str, Any]
+    """``predict_time``, ``queue_time`` and ``total_time`` in seconds, and more."""
+    created_at: Moment
+    started_at: Moment | None
+    completed_at: Moment | None
+    data_removed: bool
+    """Whether input, output and logs are gone."""
+    source: str
+    urls: dict[str, str]
+    """``get``, ``cancel``, ``web``; ``stream`` where there is one."""
+    kind: JobKind
+    attempt: int
+    """How often a worker has taken it."""
+    priority: Literal["high", "normal", "low"]
+    rows: int
+    deadline: Moment | None
+    """When it ends by itself."""
+    error_code: str | None
+    progress: dict[str, Any] | None
+    """What a training last said of itself."""
+    details: dict[str, Any]
+    """Facts of its kind, such as the destination of a training."""
