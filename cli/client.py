@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 
 from cli.data_folder import DataFolder
 from cli.multipart import MultipartFile
+from cli.own_certificate import trust
 from cli.terminal import Failure
 from shared.settings import load_settings
 
@@ -63,9 +64,19 @@ class Client:
         url: Address of the server, without ``/v1``.
         api_key: The key.
         pause: Waits that many seconds.
+        certificate: The server's own certificate, which makes it ours whatever its name.
+        ca_file: Who signed the server's certificate.
     """
 
-    def __init__(self, url: str, api_key: str, pause: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        pause: Callable[[float], object] = time.sleep,
+        *,
+        certificate: Path | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
         self.url = url.rstrip("/").removesuffix("/v1")
         self.pause = pause
         self._has_answered = False
@@ -77,6 +88,8 @@ class Client:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=MAX_CONNECTIONS)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
+        self._session.verify = str(ca_file.expanduser()) if ca_file else True
+        trust(self._session, certificate, pool_connections=1, pool_maxsize=MAX_CONNECTIONS)
         # A proxy for the outer world has no business between two processes of one machine.
         self._session.trust_env = urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1")
 
@@ -101,7 +114,8 @@ class Client:
             key = folder.api_key.read_text().strip()
         if not key:
             raise Failure(f"Set HEADRACE_CLIENT__API_KEY to a key for {url}.")
-        client = cls(url, key)
+        certificate = settings.http.tls_certificate if url == own else None
+        client = cls(url, key, certificate=certificate, ca_file=settings.client.ca_file)
         client.option = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
         return client
 
@@ -229,6 +243,10 @@ class Client:
                     timeout=(CONNECT_SECONDS, READ_SECONDS),
                     allow_redirects=False,
                 )
+            except requests.exceptions.SSLError as error:
+                raise Failure(
+                    f"The certificate of {self.url} is not trusted; name who signed it in HEADRACE_CLIENT__CA_FILE."
+                ) from error
             except (requests.ConnectionError, requests.Timeout) as error:
                 patience = PATIENCE_SECONDS if self._has_answered else FIRST_PATIENCE_SECONDS
                 if not is_repeatable or waited > patience:

@@ -77,7 +77,8 @@ def demo(data_dir: Path | None, as_json: bool) -> None:
 def _show_all(service: Service, stages: Stages) -> None:
     service.wait_until_ready()
     stages.done("start", f"Redis server, API and workers run at {service.address}")
-    client = Client(service.address, service.folder.api_key.read_text().strip())
+    certificate = service.settings.http.tls_certificate
+    client = Client(service.address, service.folder.api_key.read_text().strip(), certificate=certificate)
     _cancel_left_overs(client)
     training, unseen = hold_out(read_digits(), HELD_OUT)
     _push(client, stages, service.folder.root, training)

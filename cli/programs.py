@@ -64,15 +64,22 @@ def host_prefix() -> str:
 
 def _api(settings: Settings, folder: DataFolder, shape: Shape) -> Program:
     threads = settings.http.threads
-    command = (
+    command: tuple[str, ...] = (
         sys.executable, "-P", "-m", "granian", "--interface", "wsgi", "--factory", "api:create_app",
         "--host", shape.host, "--port", str(shape.port), "--workers", "1", "--no-ws",
         "--blocking-threads", str(threads), "--backpressure", str(2 * threads),
         "--workers-kill-timeout", "4", "--log-level", "warning",
     )  # fmt: skip
+    certificate, key = settings.http.tls_certificate, settings.http.tls_key
+    if certificate is not None and key is not None:
+        # Absolute, for the process runs in a folder of its own; Granian takes only TLS 1.3 unless told.
+        command += (
+            "--ssl-protocol-min", "tls1.2", "--ssl-certificate", str(certificate.expanduser().resolve()),
+            "--ssl-keyfile", str(key.expanduser().resolve()),
+        )  # fmt: skip
     extra = {}
     if not settings.http.public_url and not is_any_address(shape.host):
-        extra["HEADRACE_HTTP__PUBLIC_URL"] = address(shape)
+        extra["HEADRACE_HTTP__PUBLIC_URL"] = address(shape, is_secure=certificate is not None)
     return Program("api", command, _environment(settings, **extra), folder.run)
 
 
@@ -91,10 +98,11 @@ def is_any_address(host: str) -> bool:
     return host in ("0.0.0.0", "::", "")
 
 
-def address(shape: Shape) -> str:
-    """Where this machine reaches the API."""
+def address(shape: Shape, *, is_secure: bool = False) -> str:
+    """Where this machine reaches the API, over HTTP or HTTPS."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(shape.host, shape.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{shape.port}"
+    scheme = "https" if is_secure else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{shape.port}"
 
 
 def _environment(settings: Settings, **extra: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import requests
 from cli.data_folder import DataFolder, has_own_redis, with_redis_url, write_private
 from cli.embedded_redis import EmbeddedRedis
 from cli.log_files import LogFiles
+from cli.own_certificate import refuse_unusable, trust
 from cli.processes import GUARDIAN, RunFile, end_all, is_alive, wait_until
 from cli.programs import Shape, address, host_prefix, programs
 from cli.redis_check import refuse_unfit
@@ -55,7 +56,7 @@ class Service:
     @property
     def address(self) -> str:
         """Where the API answers."""
-        return address(self._shape)
+        return address(self._shape, is_secure=self.settings.http.tls_certificate is not None)
 
     @property
     def is_stopping(self) -> bool:
@@ -69,6 +70,7 @@ class Service:
             Failure: Something cannot be started; what was started is stopped again.
         """
         refuse_incomplete()
+        refuse_unusable(self.settings.http.tls_certificate, self.settings.http.tls_key)
         self.folder.make()
         self.folder.lock()
         try:
@@ -172,6 +174,7 @@ class Service:
         try:
             with requests.Session() as session:
                 session.trust_env = False
+                trust(session, self.settings.http.tls_certificate)
                 return session.get(f"{self.address}/readyz", timeout=2).ok
         except requests.RequestException:
             return False

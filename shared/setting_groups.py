@@ -170,14 +170,26 @@ class HttpSettings(SettingGroup):
     """Host names whose ``Host`` header may be used in URLs while ``public_url`` is empty."""
     max_body_bytes: Count = 67_108_864
     """Largest body of a request that is not an upload: 64 MiB."""
-    threads: Count = 256
+    threads: Count = 512
     """Blocking threads of one API process: how many requests it can hold open."""
     max_waiting: Count = 200
     """Requests of one API process that may wait for a job at once, at most 13 of 16 threads; beyond it the answer comes at once."""
     max_wait_seconds: Seconds = 60.0
     """Longest wait that ``Prefer: wait`` and ``?wait=`` are given."""
+    max_streams: Count = 400
+    """Streams of events that one API process keeps open at once, at most 13 of 16 threads; beyond it 503."""
+    heartbeat_seconds: Seconds = 10.0
+    """How often a stream on which nothing happens says that it lives, and finds out whether its reader does."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of pages that may call the API from a browser, ``["https://app.example.org"]``; ``["*"]`` for every page."""
+    browser_token_seconds: Count = 86_400
+    """Longest life of a token for browsers: one day."""
     upload_dir: Path | None = None
     """Folder for uploads on their way to the artifact store; the data folder unless given."""
+    tls_certificate: Path | None = None
+    """PEM file with the certificate, and those between it and its root, that ``up`` serves HTTPS with; HTTP unless given."""
+    tls_key: Path | None = None
+    """PEM file with the key of that certificate, in PKCS#8 (``BEGIN PRIVATE KEY``)."""
 
 
 class AuthSettings(SettingGroup):
@@ -205,6 +217,8 @@ class ClientSettings(SettingGroup):
     """Address of the API; empty means the server that ``up`` runs on the data folder."""
     api_key: str = ""
     """Key to send; empty means the file ``api-key`` in the data folder."""
+    ca_file: Path | None = None
+    """PEM file of the authority that signed the server's certificate, or the certificate itself; the system's authorities unless given."""
 
 
 class LogsSettings(SettingGroup):

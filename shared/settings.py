@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from shared.outgoing_settings import WebhooksSettings
+from shared.outgoing_settings import OutgoingSettings, WebhooksSettings
 from shared.setting_groups import (
     ArtifactsSettings,
     AuthSettings,
@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     files: FilesSettings = FilesSettings()
     http: HttpSettings = HttpSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
+    outgoing: OutgoingSettings = OutgoingSettings()
     auth: AuthSettings = AuthSettings()
     worker: WorkerSettings = WorkerSettings()
     client: ClientSettings = ClientSettings()
@@ -115,6 +116,10 @@ class Settings(BaseSettings):
             raise ValueError("webhooks.schedule_seconds must begin with 0, the first attempt")
         if self.webhooks.lease_seconds <= self.webhooks.timeout_seconds:
             raise ValueError("webhooks.lease_seconds must be longer than webhooks.timeout_seconds")
+        if self.webhooks.lease_seconds <= self.outgoing.fetch_timeout_seconds:
+            raise ValueError("webhooks.lease_seconds must be longer than outgoing.fetch_timeout_seconds")
+        if (self.http.tls_certificate is None) != (self.http.tls_key is None):
+            raise ValueError("http.tls_certificate and http.tls_key must be set together")
         return self
 
     @property
