@@ -7,6 +7,7 @@ from typing import cast
 
 from flask import current_app
 
+from api.file_links import FileLinks
 from api.slots import Slots
 from api.submission import Submission
 from api.urls import Urls
@@ -15,15 +16,25 @@ from shared.api_keys import ApiKeys
 from shared.artifacts import ArtifactStore, open_artifacts
 from shared.connections import Redis, open_redis
 from shared.datasets.store import DatasetStore
+from shared.files import Files
+from shared.http_client import Guard
+from shared.jobs.outgoing import Outgoing
+from shared.jobs.outputs import LargeOutputs
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.jobs.sweeps import Sweeper
 from shared.jobs.view import JobView
 from shared.metrics import Metrics
+from shared.models.cards import ModelCards
+from shared.models.deployments import Deployments
 from shared.models.promotions import Promotions
 from shared.models.registry import ModelRegistry
 from shared.settings import Settings
+from shared.signed_urls import SignedUrls
 from shared.uploads import Uploads
+from shared.webhooks.listeners import Listeners
+from shared.webhooks.secrets import WebhookSecrets
+from shared.webhooks.trials import Trials
 
 _ANSWER_SECONDS = 0.8  # a command is tried twice, and a caller is to hear within two seconds that Redis is away
 
@@ -41,13 +52,23 @@ class Services:
     submission: Submission
     slots: Slots
     waiting: Waiting
+    guard: Guard
+    outgoing: Outgoing
+    webhook_secrets: WebhookSecrets
+    webhook_trials: Trials
+    listeners: Listeners
     registry: ModelRegistry
     promotions: Promotions
+    cards: ModelCards
+    deployments: Deployments
     datasets: DatasetStore
     uploads: Uploads
     metrics: Metrics
     urls: Urls
     view: JobView
+    outputs: LargeOutputs
+    files: Files
+    file_links: FileLinks
 
 
 def open_services(settings: Settings) -> Services:
@@ -69,10 +90,16 @@ def open_services(settings: Settings) -> Services:
     keys = ApiKeys(redis, settings)
     registry = ModelRegistry(artifacts, redis, settings)
 
+    promotions = Promotions(registry, redis, settings, queue.bells)
+    deployments = Deployments(redis, settings, registry, promotions)
+
     def forget() -> None:
         keys.forget()
         registry.forget()
+        deployments.forget()
 
+    outputs = LargeOutputs(redis, settings, artifacts)
+    listeners = Listeners(redis, settings)
     slots = Slots(settings.http.threads)
     waiting = Waiting(redis, settings, slots, forget)
     return Services(
@@ -85,13 +112,23 @@ def open_services(settings: Settings) -> Services:
         submission=Submission(settings, redis, queue, jobs, waiting),
         slots=slots,
         waiting=waiting,
+        guard=Guard(settings, listeners.living),
+        outgoing=Outgoing(redis, settings),
+        webhook_secrets=WebhookSecrets(redis, settings),
+        webhook_trials=Trials(redis, settings),
+        listeners=listeners,
         registry=registry,
-        promotions=Promotions(registry, redis, settings, queue.bells),
+        promotions=promotions,
+        cards=ModelCards(artifacts, redis, settings),
+        deployments=deployments,
         datasets=DatasetStore(artifacts, redis, settings),
         uploads=Uploads(redis, settings, artifacts),
         metrics=Metrics(redis, settings),
         urls=Urls(settings),
-        view=JobView(),
+        view=JobView(outputs),
+        outputs=outputs,
+        files=Files(redis, settings, artifacts),
+        file_links=FileLinks(SignedUrls(redis, settings), settings),
     )
 
 
@@ -99,7 +136,7 @@ def start_threads(services: Services, *, sweeps: bool) -> None:
     """Begins to hear of ended jobs, and to sweep, so that nothing waits for a living worker."""
     services.waiting.start()
     if sweeps:
-        also = (services.promotions.sweep, _rebuild_once(services))
+        also = (services.promotions.sweep, services.files.tidy, _rebuild_once(services))
         sweeper = Sweeper(services.redis, services.settings, services.artifacts, also=also)
         threading.Thread(target=sweeper.run_forever, args=(threading.Event(),), name="sweeps", daemon=True).start()
 

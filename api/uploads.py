@@ -29,12 +29,14 @@ class UploadFile:
     Args:
         folder: Where it lies.
         max_bytes: Its limit.
+        refusal: What is said of a larger one; a sentence with the limit unless given.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, refusal: str = "") -> None:
         self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=_PREFIX)  # noqa: SIM115
         self._digest = hashlib.sha256()
         self._max_bytes = max_bytes
+        self._refusal = refusal or f"The file is larger than {max_bytes} bytes, which is the server's limit for it."
         self.size = 0
 
     def write(self, data: bytes) -> int:
@@ -46,7 +48,7 @@ class UploadFile:
         """
         self.size += len(data)
         if self.size > self._max_bytes:
-            raise TooLarge(f"The file is larger than {self._max_bytes} bytes, which is the server's limit for it.")
+            raise TooLarge(self._refusal)
         self._digest.update(data)
         try:
             return self._file.write(data)
@@ -57,6 +59,10 @@ class UploadFile:
         """Called when the part is complete, so that the file can be copied by its path."""
         self._file.flush()
         return self._file.seek(position, whence)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes of a complete part."""
+        return self._file.read(size)
 
     def close(self) -> None:
         """Removes the file."""
@@ -78,6 +84,7 @@ class UploadRequest(Request):
 
     upload_folder: Path | None = None
     upload_max_bytes = 0
+    upload_refusal = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,7 +101,7 @@ class UploadRequest(Request):
         if self.upload_folder is None:
             self._parts.append(super()._get_file_stream(*args, **kwargs))
             return self._parts[-1]
-        self.upload_files.append(UploadFile(self.upload_folder, self.upload_max_bytes))
+        self.upload_files.append(UploadFile(self.upload_folder, self.upload_max_bytes, self.upload_refusal))
         return cast(IO[bytes], self.upload_files[-1])
 
 

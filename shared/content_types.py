@@ -6,7 +6,7 @@ knows NumPy arrays, HDF5 or plain text.
 """
 
 import codecs
-from typing import BinaryIO
+from typing import Protocol
 
 HEAD_BYTES = 4096
 """How many bytes of a file are looked at."""
@@ -53,7 +53,12 @@ def sniff(head: bytes) -> str:
     return "text/plain" if _is_text(head) else UNKNOWN
 
 
-def sniff_file(file: BinaryIO) -> str:
+class _Readable(Protocol):
+    def seek(self, position: int, /) -> object: ...
+    def read(self, size: int, /) -> bytes: ...
+
+
+def sniff_file(file: _Readable) -> str:
     """The content type of an open file, which is read from its start."""
     file.seek(0)
     return sniff(file.read(HEAD_BYTES))

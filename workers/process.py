@@ -14,7 +14,9 @@ from types import FrameType
 from shared.artifacts import ArtifactStore, open_artifacts
 from shared.connections import Redis, open_redis
 from shared.datasets.store import DatasetStore
+from shared.files import Files
 from shared.heartbeats import Heartbeats
+from shared.jobs.outputs import LargeOutputs
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.models.promotions import Promotions
@@ -46,6 +48,8 @@ class Process:
     registry: ModelRegistry
     datasets: DatasetStore
     promotions: Promotions
+    files: Files
+    outputs: LargeOutputs
     heartbeats: Heartbeats
     claims: Claims
     stopping: threading.Event = field(default_factory=lambda: stopping)
@@ -65,6 +69,8 @@ def open_process(settings: Settings) -> Process:
         registry=registry,
         datasets=DatasetStore(artifacts, redis, settings),
         promotions=Promotions(registry, redis, settings, queue.bells),
+        files=Files(redis, settings, artifacts),
+        outputs=LargeOutputs(redis, settings, artifacts),
         heartbeats=Heartbeats(redis, settings),
         claims=Claims(queue, settings),
     )

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from shared.jobs.outputs import OutputFile
+
 SCHEMA = 1
 """Number of the record's form; raised when a field changes its meaning."""
 
@@ -96,6 +98,8 @@ class Job:
     """Facts of the job's kind that never change: a training's ``destination``, an import's options, …"""
     input: Any = None
     output: Any = None
+    output_file: OutputFile | None = None
+    """Where the output lies instead, if it is too large for a reply."""
     logs: str = ""
     progress: Mapping[str, Any] | None = None
     data_removed: bool = False
@@ -117,6 +121,7 @@ def job_from_record(job_id: str, record: Mapping[str, str], data: Mapping[bytes,
     status = JobStatus(record["status"])
     removed = data is not None and not data and status.is_terminal
     data = data or {}
+    output_file = OutputFile.parse(data.get(b"output", b""))
 
     def moment(name: str) -> float | None:
         return int(record[name]) / 1000 if record.get(name) else None
@@ -152,7 +157,8 @@ def job_from_record(job_id: str, record: Mapping[str, str], data: Mapping[bytes,
         webhook_events=tuple(filter(None, record.get("webhook_events", "").split(","))),
         details=json.loads(record.get("details") or "{}"),
         input=parsed(b"input"),
-        output=parsed(b"output"),
+        output=parsed(b"output") if output_file is None else None,
+        output_file=output_file,
         logs=data.get(b"logs", b"").decode(errors="replace"),
         progress=parsed(b"progress"),
         data_removed=removed,

@@ -3,13 +3,15 @@
 Stock clients decide the form (a null where they want text makes them fail), our own keys come beside theirs.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from shared.jobs.job import Job, JobKind, JobStatus
+from shared.jobs.outputs import LargeOutputs
 from shared.jobs.store import Place
 
-_HIDDEN = frozenset({"upload", "sources"})
+_HIDDEN = frozenset({"upload", "sources", "deployment"})
 _PATHS = {JobKind.PREDICTION: "predictions", JobKind.TRAINING: "trainings"}
 
 
@@ -26,22 +28,30 @@ def job_path(job: Job) -> str:
 
 
 class JobView:
-    """Makes the objects; one for each process."""
+    """Makes the objects; one for each process.
 
-    def __call__(self, job: Job, base: str, place: Place | None = None) -> dict[str, Any]:
+    Args:
+        outputs: Shows the outputs that are too large for a reply.
+    """
+
+    def __init__(self, outputs: LargeOutputs) -> None:
+        self._outputs = outputs
+
+    def __call__(self, job: Job, base: str, place: Place | None = None, *, is_brief: bool = False) -> dict[str, Any]:
         """A job of any kind.
 
         Args:
             job: The job.
             base: What its URLs begin with.
             place: Where it stands in its queue, if it waits and that was looked up.
+            is_brief: One of many: nothing is read from the artifact store for it.
         """
         url = base + job_path(job)
         answer: dict[str, Any] = {
             "id": job.id,
             "model": job.model,
             "version": job.version,
-            "input": job.input,
+            "input": _input(job),
             "output": job.output,
             "error": job.error,
             "status": job.status,
@@ -64,6 +74,14 @@ class JobView:
             if job.details
             else {},
         }
+        if job.webhook:
+            answer["webhook"] = job.webhook
+            answer["webhook_events_filter"] = list(job.webhook_events)
+        if job.output_file is not None:
+            answer["output"] = self._outputs.shown(job, base, is_brief=is_brief)
+            answer["output_file"] = {"url": self._outputs.url(job, base), "size": job.output_file.size}
+        if "deployment" in job.details:
+            answer["deployment"] = job.details["deployment"]
         if job.status is JobStatus.STARTING:
             answer["queue_position"] = place.position if place else None
             answer["estimated_wait_seconds"] = place.estimated_wait_seconds if place else None
@@ -72,6 +90,22 @@ class JobView:
             if isinstance(job.output, dict) and job.output.get("version"):
                 answer["output"] = {**job.output, "weights": base + _version_path(job.output["version"])}
         return answer
+
+
+def _input(job: Job) -> Any:
+    """The input as it came: with the URLs in it for which the record has places in the artifact store."""
+    sources = job.details.get("sources")
+    if not sources or not isinstance(job.input, dict):
+        return job.input
+    return {name: _sourced(value, sources) for name, value in job.input.items()}
+
+
+def _sourced(value: Any, sources: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return sources.get(value, value)
+    if isinstance(value, list):
+        return [sources.get(item, item) if isinstance(item, str) else item for item in value]
+    return value
 
 
 def _metrics(job: Job) -> dict[str, Any]:

@@ -20,9 +20,6 @@ def detail(reply: Any, status: int) -> str:
 @pytest.mark.parametrize(
     ("method", "path", "status", "word"),
     [
-        ("POST", "/v1/files", 404, "data URL"),
-        ("POST", "/v1/v1/files", 404, 'file_encoding_strategy="base64"'),
-        ("GET", "/v1/files/abc", 404, "data URL"),
         ("GET", "/v1/hardware", 404, "any text will do"),
         ("GET", "/v1/deployments", 404, "owner/name"),
         ("POST", "/v1/deployments/ada/digits/predictions", 404, "owner/name"),

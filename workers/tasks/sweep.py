@@ -10,7 +10,8 @@ from workers.celery import app, current_process
 def sweep() -> None:
     """Sweeps unless another process does."""
     process = current_process()
-    sweeper = Sweeper(process.redis, process.settings, process.artifacts, also=(process.promotions.sweep,))
+    also = (process.promotions.sweep, process.files.tidy)
+    sweeper = Sweeper(process.redis, process.settings, process.artifacts, also=also)
     try:
         sweeper.run_once()
     except ServiceError:
