@@ -164,7 +164,7 @@ class Promotions:
                 if is_there:
                     pipe.srem(promotions, f"{owner}/{name}:{alias}")
                 else:
-                    pipe.hset(key, mapping=wanted)
+                    pipe.hset(key, mapping=dict(wanted.items()))
                     pipe.sadd(promotions, f"{owner}/{name}:{alias}")
                 pipe.execute()
         return is_there

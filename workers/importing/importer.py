@@ -43,7 +43,6 @@ def import_version(
     details = run.job.details
     owner, name, upload = details["owner"], details["name"], details["upload"]
     options = read_options(details)
-    registry.ensure_model(owner, name)
     version = registry.version_of_job(owner, name, run.job.id)
     if version is None:
         try:
@@ -111,6 +110,7 @@ def _imported(
         run.log("this platform keeps no network from the process that loads a file; only its limits applied")
     run.report(stage="publishing")
     run.check()
+    registry.ensure_model(details["owner"], details["name"])  # not before: a refused file leaves no empty model
     return registry.publish(
         details["owner"],
         details["name"],

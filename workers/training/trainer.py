@@ -53,7 +53,6 @@ def train(
     checkpoints = Checkpoints(store, run.job.id)
     try:
         with _faults(), _scratch(settings) as scratch:
-            registry.ensure_model(owner, name)
             version = registry.version_of_job(owner, name, run.job.id)
             if version is None:
                 setup, state, arrays = _begin(run, store, datasets, checkpoints, scratch)
@@ -64,6 +63,7 @@ def train(
                     fit.fit()
                     metrics = _tested(fit, setup)
                 run.check()
+                registry.ensure_model(owner, name)  # not before: what fails or is canceled leaves no empty model
                 version = publish(registry, (owner, name), setup, metrics, _history(fit.state), scratch)
     except JobError:
         checkpoints.delete()

@@ -126,7 +126,7 @@ def test_a_refused_file_publishes_nothing_and_is_not_kept(
     run = new_run(archive(members={"evil.py": b"x"}))
     with pytest.raises(ImportRefused, match="evil.py"):
         import_version(run, few_sizes, artifacts, registry, promotions)
-    assert not registry.versions("acme", "thing")
+    assert not registry.versions("acme", "thing") and not registry.list_models()
     assert not artifacts.exists(run.job.details["upload"])
 
 
@@ -140,7 +140,7 @@ def test_a_canceled_import_publishes_nothing(
 ) -> None:
     with pytest.raises(JobCanceled):
         import_version(new_run(saved, cancel_at="loading"), few_sizes, artifacts, registry, promotions)
-    assert not registry.versions("acme", "thing")
+    assert not registry.versions("acme", "thing") and not registry.list_models()
 
 
 def test_an_upload_that_is_gone_says_so(

@@ -84,7 +84,7 @@ def test_a_cancel_ends_a_training_within_a_step_and_publishes_nothing(
     with pytest.raises(JobCanceled):
         train(run)
     assert run.checks == 40 and run.facts[-1]["step"] < 40
-    assert registry.versions("me", "blobs") == []
+    assert registry.versions("me", "blobs") == [] and registry.list_models() == []
 
 
 @pytest.mark.parametrize("side", [16, 70])
