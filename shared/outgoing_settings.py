@@ -1,8 +1,10 @@
 """The groups of settings for what leaves the service: webhooks, and requests to other servers at all."""
 
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.setting_groups import Count, Seconds, SettingGroup
 
@@ -40,3 +42,33 @@ class WebhooksSettings(SettingGroup):
     """After how long another io worker takes an attempt over whose worker died; longer than an attempt may take."""
     rotation_seconds: Seconds = 86_400.0
     """How long the old secret signs beside the new one after a rotation: one day."""
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long after a job's end its webhook may still be delivered: every pause at its longest."""
+        most = self.max_retry_after_seconds + self.max_circuit_seconds + self.lease_seconds
+        return sum(pause * (1 + self.jitter) + most for pause in self.schedule_seconds)
+
+
+class OutgoingSettings(SettingGroup):
+    """Where requests to other servers may go, and what is fetched from there."""
+
+    allowed_networks: tuple[str, ...] = ()
+    """Networks that webhooks and URL inputs may reach beside the public internet, for example ``["10.1.0.0/16"]``; an address that gives cloud credentials away (``169.254.169.254``) only by its own entry."""
+    ca_file: Path | None = None
+    """Certificate authority file that is trusted beside the system's authorities."""
+    fetch_bytes: Count = 26_214_400
+    """Largest file that is fetched for an input: 25 MiB."""
+    fetch_job_bytes: Count = 268_435_456
+    """Most bytes that all files fetched for one job have together: 256 MiB."""
+    fetch_timeout_seconds: Annotated[float, Field(gt=0, le=40)] = 30.0
+    """How long fetching one file may take, from the look-up of the name to the last byte."""
+    fetch_tries: Count = 3
+    """After how many failures that may pass (no answer, 5xx, 429) a job that needs files from elsewhere fails."""
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network)
+        return networks
