@@ -71,7 +71,9 @@ class Clients:
     def redeliver(self) -> None:
         """Asks for some webhook again."""
         stage, dice = self._stage, self._stage.random
-        id_, what = dice.choice([*stage.oracle.records, "unknown"]), dice.choice(("start", "completed"))
+        tried = [id_ for id_, what in stage.oracle.tries if what == "completed"]
+        id_ = dice.choice(tried if tried and dice.random() < 0.5 else [*stage.oracle.records, "unknown"])
+        what = dice.choice(("start", "completed", "completed"))
         if stage.call("redeliver", id_, what):
             stage.delivered.discard(f"{id_}|{what}")
 

@@ -143,8 +143,6 @@ class Worker:
             self._settle(claim, stage.random.sample(said, stage.random.randint(1, len(said))))
         elif luck < 0.75:
             stage.call("renew", claim, LEASE)
-        elif luck < 0.87:
-            stage.call("emit", claim, *said[0], '["late"]')
         elif luck < 0.9:
             self._report(claim, *said[0])
         else:

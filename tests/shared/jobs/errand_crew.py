@@ -102,6 +102,7 @@ class IoWorker:
         if luck < 0.6:
             self._admit(id_)
         elif luck < 0.8:
+            id_ = dice.choice((id_, id_, *stage.oracle.records))
             stage.call("refuse", id_, "E1005: the input cannot be fetched", "E1005")
         else:
             self._end(host, id_, "fetch", lease, "retry")

@@ -26,7 +26,9 @@ GENERAL: dict[str, PlantedBug] = {
             "  if #ids > 1 then call('ZREM', key('queue', line), unpack(ids)) end\n",
         )
     ],
-    "cancel_leaves_the_claim_entry": [("lib", "else free(j.claim, {j.id}) end", "end")],
+    "cancel_leaves_the_claim_entry": [
+        ("lib", "if j.status ~= 'starting' then free(j.claim, {j.id})\n", "if j.status ~= 'starting' then\n")
+    ],
     "bytes_are_not_given_back": [("lib", "  call('HINCRBY', load, 'bytes', -bytes)\n", "")],
     "empty_line_stays_ready": [("lib", "    call('ZREM', key('ready', pool), line)\n", "")],
     "flow_is_not_forgotten": [("lib", "call('HDEL', load, 'n:'..flow, 'f:'..flow)", "call('HDEL', load, 'n:'..flow)")],
@@ -59,8 +61,8 @@ GENERAL: dict[str, PlantedBug] = {
     "release_at_a_new_score": [
         (
             "release",
-            "    enter(j)\n",
-            "    j.score = j.score + 1000\n    call('HSET', key('job', j.id), 'score', j.score)\n    enter(j)\n",
+            "    put_back(j)\n",
+            "    j.score = j.score + 1000\n    call('HSET', key('job', j.id), 'score', j.score)\n    put_back(j)\n",
         )
     ],
     "release_does_not_ring": [("release", "out[1] = ring(out[2], ARGV[2])", "out[1] = 0")],
@@ -109,7 +111,11 @@ OURS: dict[str, PlantedBug] = {
     ],
     "account_gets_no_bytes_back": [("lib", "  call('HINCRBY', account, 'bytes', -j.bytes)\n", "")],
     "account_pays_again_after_a_release": [
-        ("release", "    enter(j)\n", "    enter(j)\n    call('HINCRBY', key('account', j.account), 'rows', j.rows)\n")
+        (
+            "release",
+            "    put_back(j)\n",
+            "    put_back(j)\n    call('HINCRBY', key('account', j.account), 'rows', j.rows)\n",
+        )
     ],
     "release_never_makes_a_suspect": [("release", "if releases >= tonumber(ARGV[3]) then", "if false then")],
     "release_always_makes_a_suspect": [("release", "if releases >= tonumber(ARGV[3]) then", "if true then")],
@@ -129,7 +135,7 @@ OURS: dict[str, PlantedBug] = {
     ],
     "data_without_a_life": [("lib", "  call('PEXPIRE', data, j.retain)\n", "")],
     "data_lives_as_long_as_the_record": [("lib", "call('PEXPIRE', data, j.retain)", "call('PEXPIRE', data, j.keep)")],
-    "events_without_a_life": [("lib", "    call('PEXPIRE', events, j.retain)\n", "")],
+    "events_without_a_life": [("lib", "    call('PEXPIRE', key('events', j.id), j.retain)\n", "")],
     "delete_leaves_the_listing": [("delete", "call('ZREM', key('list', j.account..':'..j.kind), j.id)\n", "")],
     "delete_leaves_the_data": [("delete", ", key('data', j.id)", "")],
     "delete_leaves_the_retired": [("delete", "call('ZREM', P..':retired', j.account..'|'..j.kind..'|'..j.id)\n", "")],

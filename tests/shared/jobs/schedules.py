@@ -1,7 +1,7 @@
 """Seeded schedules of faults over the scripts, with an oracle beside them.
 
-A schedule is ninety moves of clients, workers, sweepers, the clock and the server, drawn by its seed; then the
-faults stop and everything must end by itself. ``python -m tests.shared.jobs.schedules SEED`` plays one alone.
+A schedule is a hundred and ten moves of clients, workers, sweepers, the clock and the server, drawn by its seed; then
+the faults stop and everything must end by itself. ``python -m tests.shared.jobs.schedules SEED`` plays one alone.
 """
 
 import copy
@@ -24,7 +24,7 @@ MOVES = {
     "follow": 1, "emit": 2, "redeliver": 0.7, "pause": 0.4, "age": 0.7, "clock": 9, "compare": 1,
     "snapshot": 0.5, "rollback": 0.5,
 }  # fmt: skip
-DEADLY = {**MOVES, "submit": 12, "die": 8, "progress": 8, "reclaim": 12, "clock": 12, "cancel": 2}
+DEADLY = {**MOVES, "submit": 12, "die": 10, "progress": 14, "reclaim": 14, "clock": 14, "cancel": 2}
 """The moves of every third schedule, in which workers die so often that most jobs end up in a side line."""
 OF_CLIENTS = ("submit", "cancel", "delete", "follow", "redeliver")
 OF_BUSY_WORKERS = ("work", "renew", "progress", "emit", "die")
@@ -49,7 +49,7 @@ class Schedule:
         self._max_releases = stage.random.choice((2, 3, 5))
         self._kept: tuple[Any, ...] | None = None
 
-    def play(self, moves: int = 90) -> None:
+    def play(self, moves: int = 110) -> None:
         """Plays the faults, then the quiet end."""
         dice = self.stage.random
         shares = MOVES if self.stage.seed % 3 else DEADLY
