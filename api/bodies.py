@@ -34,9 +34,8 @@ _SENT_ALONG = frozenset(
     }
 )  # fmt: skip
 _SPARE_PARTS = 16  # fields beside the files of one row each
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _PLAIN = frozenset({"version", "input"})
-_WEBHOOKS = ("webhook", "webhook_completed")
-_EVENTS = ("start", "output", "logs", "completed")
 _NUMBER = re.compile(r"-?(?:[0-9]{1,18}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][-+]?[0-9]{1,3})?")
 _MIME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")
 
@@ -79,13 +78,31 @@ def read_json() -> tuple[dict[str, Any], bytes]:
     raw = _whole()
     if not raw:
         raise InvalidInput("The body is empty; send a JSON object.", "body", "required")
+    return parsed(raw), raw
+
+
+def parsed(raw: bytes) -> dict[str, Any]:
+    """The JSON object that a body is.
+
+    Raises:
+        InvalidInput: It is none.
+    """
     try:
         keys = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"The body is not JSON: {error}.", "body", "json") from error
     if not isinstance(keys, dict):
         raise InvalidInput("The body must be a JSON object.", "body")
-    return keys, raw
+    return keys
+
+
+def read_raw() -> bytes:
+    """The body as it came, whatever it is.
+
+    Raises:
+        TooLarge: It is longer than bodies may be.
+    """
+    return _whole()
 
 
 def read_body(max_rows: int) -> Body:
@@ -126,16 +143,8 @@ def check_keys(keys: Mapping[str, Any], also: frozenset[str] = frozenset()) -> N
     if keys.keys() <= _PLAIN:
         return
     for name, value in keys.items():
-        if name in _WEBHOOKS and value not in (None, ""):
-            raise InvalidInput(
-                f"{name} is not supported yet: leave it out and wait with Prefer: wait.",
-                name,
-                "unsupported",
-            )
-        if name == "webhook_events_filter" and not _are_events(value):
-            raise InvalidInput(f"webhook_events_filter must be a list of {', '.join(_EVENTS)}.", name)
-        if name == "stream" and value not in (None, False):
-            raise InvalidInput("stream is not supported yet: leave it out and read the job.", name, "unsupported")
+        if name == "stream" and not isinstance(value, bool | None):
+            raise InvalidInput("stream must be true or false.", name)
         if name not in _CONTRACT and name not in _SENT_ALONG and name not in also:
             shown = str(name)[:64]
             raise InvalidInput(
@@ -143,10 +152,6 @@ def check_keys(keys: Mapping[str, Any], also: frozenset[str] = frozenset()) -> N
                 shown,
                 "additional_property_not_allowed",
             )
-
-
-def _are_events(value: Any) -> bool:
-    return value is None or (isinstance(value, list) and all(event in _EVENTS for event in value))
 
 
 def whole_input(body: Body, signature: Signature) -> Any:
@@ -241,8 +246,8 @@ def _multipart(max_rows: int) -> Body:
             keys["input"] = orjson.loads(keys["input"])
         except orjson.JSONDecodeError as error:
             raise InvalidInput(f"The field input is not JSON: {error}.", "input", "json") from error
-    if keys.get("stream") in ("false", "0"):
-        keys["stream"] = False
+    if "stream" in keys:
+        keys["stream"] = _FLAGS.get(keys["stream"].lower(), keys["stream"])
     return Body(keys, files=dict(files.lists()))
 
 

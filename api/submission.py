@@ -8,7 +8,7 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 
 import orjson
@@ -16,7 +16,7 @@ import orjson
 from api.headers import JobHeaders
 from api.waiting import Seat, Waiting
 from shared.connections import Redis
-from shared.errors import InvalidInput, NotFound
+from shared.errors import InvalidInput, NotFound, ServiceError
 from shared.jobs.job import Job, JobKind, JobStatus
 from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
@@ -66,6 +66,8 @@ class Submission:
                 new = replace(new, waiter=seat.channel)
             submitted = self._queue.submit(new)
             if submitted.is_new:
+                if new.is_followed:
+                    self._follow(submitted.id)
                 ended = seat.wait(headers.wait_seconds, self._jobs) if seat is not None else None
                 return ended or self._fresh(new), True
         return self._replayed(submitted.id, new.account, headers.wait_seconds), False
@@ -91,6 +93,10 @@ class Submission:
         job = self._jobs.peek(job_id) if is_job_id(job_id) else None
         return job if job is not None and job.account == account else None
 
+    def _follow(self, job_id: str) -> None:
+        with suppress(ServiceError):  # the job is accepted, and whoever opens its stream asks for it again
+            self._queue.follow(job_id)
+
     def _check_deadline(self, new: NewJob) -> None:
         """Refuses what would only expire: 422, since some clients repeat a 429 at once."""
         if new.deadline_seconds is None:
@@ -111,7 +117,7 @@ class Submission:
             return replace(new, idempotency_key=headers.idempotency_key, body_hash=_digest(body))
         if headers.attempt is not None:
             keep = self._recent.again if headers.attempt else self._recent.begin
-            return replace(new, id=keep(new.account, _digest(body), new.id))
+            return new.renamed(keep(new.account, _digest(body), new.id))
         return new
 
     def _seat(self, job_id: str, seconds: float) -> AbstractContextManager[Seat | None]:
@@ -140,7 +146,7 @@ class Submission:
             pool=new.pool,
             priority=new.priority,
             rows=new.rows,
-            bytes=len(new.input),
+            bytes=new.size,
             deadline=now + life,
             deadline_by_caller=new.deadline_seconds is not None,
             created_at=now,
@@ -148,7 +154,9 @@ class Submission:
             version=new.version,
             details=new.details,
             source=new.source,
-            input=orjson.Fragment(new.input),
+            webhook=new.webhook,
+            webhook_events=new.webhook_events,
+            input=orjson.loads(new.input) if "sources" in new.details else orjson.Fragment(new.input),
         )
 
 

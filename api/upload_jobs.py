@@ -10,6 +10,7 @@ from api.headers import JobHeaders
 from api.job_views import create_job
 from api.services import services
 from api.uploads import Upload
+from api.webhook_requests import read_webhook
 from shared.api_keys import ApiKey
 from shared.errors import Unavailable
 from shared.jobs.bells import pool_of
@@ -39,6 +40,7 @@ def create_upload_job(
         model: The model that the job is about.
     """
     found = services()
+    webhook = read_webhook(upload.fields, is_form=True)
     job_id, pool = new_job_id(), pool_of(kind, found.settings.worker.pool)
     facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
     path = found.uploads.keep(upload.path, job_id)
@@ -54,7 +56,7 @@ def create_upload_job(
         details={**details, **facts, "upload": path},
     )
     try:
-        response, _ = create_job(new, headers, upload.pieces())
+        response, _ = create_job(webhook.added_to(new), headers, upload.pieces())
     except Unavailable:
         # The job may have been accepted all the same; if not, the file goes when its time is over.
         raise

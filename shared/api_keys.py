@@ -24,6 +24,8 @@ SCOPES: Mapping[str, str] = {
     "trainings:write": "create, cancel and delete trainings",
     "models:write": "push, promote and delete models, which may run code on the workers",
     "datasets:write": "push and delete data sets",
+    "webhooks:read": "read the secret that signs the account's webhooks",
+    "webhooks:write": "rotate that secret, send test messages, and send webhooks again",
     "metrics:read": "read /metrics",
     "admin": "everything",
 }
@@ -160,7 +162,8 @@ class ApiKeys:
         """
         matches = [key for key in self.list() if key.id == name or key.prefix == name]
         if len(matches) != 1:
-            raise NotFound(f"{len(matches)} keys are called {name!r}; name one by the id that the list of keys shows.")
+            count = f"{len(matches)} keys are" if matches else "No key is"
+            raise NotFound(f"{count} called {name!r}; name one by the id that the list of keys shows.")
         with translated():
             digest = next((digest for digest in self._digests() if digest.startswith(matches[0].id)), None)
             if digest is not None:

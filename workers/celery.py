@@ -31,7 +31,7 @@ KINDS = {"predict": "inference", "train": "training", "prepare": "preparing", "i
 settings = load_settings()
 app = Celery(
     "workers",
-    include=[f"workers.tasks.{name}" for name in ("predict", "load_version", "train", "prepare", "sweep")],
+    include=[f"workers.tasks.{name}" for name in ("predict", "load_version", "train", "prepare", "sweep", "outgoing")],
 )
 app.conf.update(celery_config(settings))
 app.conf.update(

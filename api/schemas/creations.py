@@ -53,6 +53,11 @@ class PredictionParts(RequestForm):
     version: str
     input: str | None = None
     """The inputs that are no files, as JSON."""
+    webhook: str | None = None
+    """As in JSON bodies."""
+    webhook_completed: str | None = None
+    webhook_events_filter: str | None = None
+    """A JSON list, or names with commas."""
 
 
 class ModelPredictionParts(PredictionParts):
@@ -61,7 +66,17 @@ class ModelPredictionParts(PredictionParts):
     version: str | None = None  # type: ignore[assignment]
 
 
-class ModelFile(RequestForm):
+class UploadParts(RequestForm):
+    """What every file that makes a job may have beside it."""
+
+    webhook: str | None = None
+    """As in JSON bodies."""
+    webhook_completed: str | None = None
+    webhook_events_filter: str | None = None
+    """A JSON list, or names with commas."""
+
+
+class ModelFile(UploadParts):
     """A model file, and how to read it."""
 
     file: bytes
@@ -77,7 +92,7 @@ class ModelFile(RequestForm):
     """What to point to the version once it is there."""
 
 
-class DatasetFile(RequestForm):
+class DatasetFile(UploadParts):
     """An archive of labelled images."""
 
     file: bytes

@@ -15,9 +15,6 @@ from shared.connections import Redis, open_keyspace, translated
 from shared.jobs.lua import Scripts
 from shared.settings import Settings
 
-LEASE_SECONDS = 60.0
-"""How long an errand belongs to the worker that took it; longer than any attempt may take."""
-
 
 @dataclass(frozen=True, slots=True)
 class Errand:
@@ -65,6 +62,7 @@ class Outgoing:
         self._redis = redis
         self._keys = open_keyspace(settings)
         self._scripts = Scripts(redis)
+        self._lease = int(settings.webhooks.lease_seconds * 1000)
 
     @property
     def channel(self) -> str:
@@ -84,7 +82,7 @@ class Outgoing:
             busy: How many it has, by host; as many as ``per_host`` leaves a host out.
         """
         held = [part for host, number in (busy or {}).items() for part in (host, number)]
-        later, *rows = self._call("dispatch", count, per_host, int(LEASE_SECONDS * 1000), *held)
+        later, *rows = self._call("dispatch", count, per_host, self._lease, *held)
         errands = [
             Errand(host.decode(), id_.decode(), what.decode(), lease, tries) for host, id_, what, lease, tries in rows
         ]
@@ -104,10 +102,11 @@ class Outgoing:
 
     def retry(self, errand: Errand, seconds: float, attempt: Mapping[str, Any] | None = None) -> bool:
         """Makes an errand due again after so many seconds; its next lease counts one try more."""
-        with translated():
-            now, microseconds = self._redis.time()
-        due = int(now) * 1000 + int(microseconds) // 1000 + int(seconds * 1000)
-        return self._conclude(errand, "retry", due, attempt)
+        return self._conclude(errand, "retry", self._due(seconds), attempt)
+
+    def postpone(self, errand: Errand, seconds: float) -> bool:
+        """Makes an errand due again after so many seconds, as though it had not been tried."""
+        return self._conclude(errand, "later", self._due(seconds), None)
 
     def dead(self, errand: Errand, attempt: Mapping[str, Any] | None = None) -> bool:
         """Gives an errand up; its webhook becomes a dead letter."""
@@ -143,6 +142,11 @@ class Outgoing:
             if gone:
                 self._redis.zrem(key, *gone)
         return [letter for letter, there in zip(letters, known, strict=True) if there]
+
+    def _due(self, seconds: float) -> int:
+        with translated():
+            now, microseconds = self._redis.time()
+        return int(now) * 1000 + int(microseconds) // 1000 + int(seconds * 1000)
 
     def _conclude(self, errand: Errand, outcome: str, due: int, attempt: Mapping[str, Any] | None) -> bool:
         entry = orjson.dumps(attempt) if attempt is not None else b""

@@ -60,7 +60,7 @@ def test_a_training_without_a_version_takes_the_latest(
         ({"input": {"dataset": "digits", "layers": 3}}, "input.layers"),
         ({"input": {}}, "input.dataset"),
         ({"input": None}, "input"),
-        ({"webhook": "https://example.org"}, "webhook"),
+        ({"webhook": "ftp://example.org"}, "webhook"),
         ({"name": "x"}, "name"),
     ],
 )

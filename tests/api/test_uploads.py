@@ -70,7 +70,7 @@ def test_nothing_of_an_upload_stays_on_the_machines_own_disk(
         ({"mean": "1,x"}, "mean"),
         ({"std": "0,1"}, "std"),
         ({"alias": "No Name"}, "alias"),
-        ({"webhook": "https://example.org"}, "webhook"),
+        ({"webhook": "ftp://example.org"}, "webhook"),
     ],
 )
 def test_ill_formed_options_of_an_import_are_422(

@@ -1,0 +1,193 @@
+"""Hands out the io worker's errands: sleeps until something is due, leases it, and gives each a thread.
+
+No host keeps another waiting: each has few threads at once, only one while its circuit waits for a first success, and
+what has been under way for long no longer counts as a thread of those that answer promptly.
+"""
+
+import contextlib
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from shared.connections import Redis, translated
+from shared.errors import ServiceError
+from shared.jobs.outgoing import Errand, Outgoing
+from shared.settings import Settings
+from workers.outgoing.circuits import Circuits
+
+log = structlog.get_logger(__name__)
+
+BACKSTOP_SECONDS = 5.0
+"""How often the dispatcher looks although nothing told it to."""
+
+_RETRY_SECONDS = 0.5
+_SILENCE_SECONDS = 15.0
+
+
+class Dispatcher:
+    """The one of a process.
+
+    Args:
+        redis: The server.
+        outgoing: The lanes.
+        circuits: How hosts behave.
+        runners: What does an errand, by what it is; one for the rest under the empty text.
+        settings: The process's settings.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        outgoing: Outgoing,
+        circuits: Circuits,
+        runners: Mapping[str, Callable[[Errand], None]],
+        settings: Settings,
+    ) -> None:
+        self._redis = redis
+        self._outgoing = outgoing
+        self._circuits = circuits
+        self._runners = runners
+        self._settings = settings.webhooks
+        self._running: dict[threading.Thread, tuple[str, float]] = {}
+        self._chains: dict[str, deque[Errand]] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._dispatch, name="dispatcher", daemon=True),
+            threading.Thread(target=self._listen, name="dispatcher-ear", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Begins to take errands."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Takes no more; what is under way goes on."""
+        self._stop.set()
+        self._wake.set()
+
+    def join(self, seconds: float) -> None:
+        """Waits so long for what is under way; the rest is done by another worker, once its lease has passed."""
+        until = time.monotonic() + seconds
+        self._threads[0].join(seconds)
+        while (left := until - time.monotonic()) > 0:
+            with self._lock:
+                thread = next(iter(self._running), None)
+            if thread is None:
+                return
+            thread.join(left)
+
+    def _dispatch(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                seconds = self._round()
+            except ServiceError as error:
+                log.warning("no errands can be had", error=str(error))
+                seconds = _RETRY_SECONDS
+            except Exception:
+                log.exception("errands cannot be handed out")
+                seconds = _RETRY_SECONDS
+            self._wake.wait(seconds)
+
+    def _round(self) -> float:
+        """Leases as much as there is room for; answers after how many seconds to look again."""
+        room, busy, change = self._state()
+        if room <= 0:
+            return change
+        leased = self._outgoing.lease(room, per_host=self._settings.per_host, busy=busy)
+        for errand in leased.errands:
+            self._begin(errand)
+        if len(leased.errands) >= room:
+            return 0.0
+        return min(change, BACKSTOP_SECONDS if leased.next_due_seconds is None else leased.next_due_seconds)
+
+    def _state(self) -> tuple[int, dict[str, int], float]:
+        """Room for more, how busy each host counts as, and seconds until an errand under way counts as slow."""
+        limits, now = self._settings, time.monotonic()
+        with self._lock:
+            running = list(self._running.values())
+        slow = sum(now - begun >= limits.slow_seconds for _, begun in running)
+        next_slow = min(
+            (limits.slow_seconds - (now - begun) for _, begun in running if now - begun < limits.slow_seconds),
+            default=BACKSTOP_SECONDS,
+        )
+        busy = dict(Counter(host for host, _ in running))
+        late = {host for host, begun in running if now - begun >= limits.slow_seconds}
+        doubtful = self._circuits.doubtful()
+        is_crowded, is_full = 2 * slow >= limits.slow_threads, slow >= limits.slow_threads
+        for host in {*doubtful, *late}:
+            if is_full:
+                busy[host] = limits.per_host
+            elif is_crowded or doubtful.get(host):
+                busy[host] = limits.per_host if busy.get(host) else limits.per_host - 1
+        room = limits.threads - (len(running) - min(slow, limits.slow_threads))
+        return room, busy, max(0.01, min(BACKSTOP_SECONDS, next_slow))
+
+    def _begin(self, errand: Errand) -> None:
+        with self._lock:
+            chain = self._chains.get(errand.job_id)
+            if chain is not None:
+                # One job's webhooks go out in their order; what would only tell of the way is told by its end.
+                if errand.what == "completed":
+                    for passed in [other for other in chain if other.what == "progress"]:
+                        chain.remove(passed)
+                chain.append(errand)
+                return
+            self._chains[errand.job_id] = deque([errand])
+            thread = threading.Thread(target=self._run, args=(errand.job_id,), name="errand", daemon=True)
+            self._running[thread] = (errand.host, time.monotonic())
+        thread.start()
+
+    def _run(self, job_id: str) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._lock:
+                chain = self._chains[job_id]
+                if not chain:
+                    del self._chains[job_id]
+                    del self._running[me]
+                    break
+                errand = chain.popleft()
+                self._running[me] = (errand.host, time.monotonic())
+            run = self._runners.get(errand.what, self._runners[""])
+            try:
+                run(errand)
+            except ServiceError as error:
+                # Its lease passes, and it is done again.
+                log.warning("an errand was cut short", what=errand.what, job=errand.job_id, error=str(error))
+            except Exception:
+                log.exception("an errand failed", what=errand.what, job=errand.job_id)
+        self._wake.set()
+
+    def _listen(self) -> None:
+        """Hears that work is due; messages may be lost with a connection, so each new one looks."""
+        while not self._stop.is_set():
+            with contextlib.suppress(ServiceError):
+                try:
+                    with translated(), self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
+                        subscription.subscribe(self._outgoing.channel)
+                        self._hear(subscription)
+                except (OSError, RuntimeError):
+                    log.exception("the dispatcher hears nothing")
+            self._stop.wait(_RETRY_SECONDS)
+
+    def _hear(self, subscription: Any) -> None:
+        heard, asked = time.monotonic(), False
+        while not self._stop.is_set():
+            message = subscription.get_message(timeout=1.0)
+            now = time.monotonic()
+            if message is not None:
+                heard, asked = now, False
+                self._wake.set()
+            elif now - heard > 2 * _SILENCE_SECONDS:
+                return
+            elif now - heard > _SILENCE_SECONDS and not asked:
+                asked = True
+                subscription.ping()
