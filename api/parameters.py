@@ -32,7 +32,14 @@ PATH: Mapping[str, tuple[str, dict[str, Any]]] = {
     "alias": ("Name of the alias.", _NAME),
     "slug": ("Name of the collection.", {"type": "string", "pattern": "^[a-z0-9-]{1,64}$"}),
     "job_id": ("Id of the job.", _JOB_ID),
+    "address": (
+        "Loopback address and port of the receiver.",
+        {"type": "string", "pattern": r"^(127\.[0-9.]{5,11}|\[[0-9a-f:.]+\]):[0-9]{1,5}$"},
+    ),
     "name_or_digest": ("Name of the data set, or its digest.", {"type": "string", "pattern": "^[a-z0-9._-]{1,64}$"}),
+    "asset": ("Name of a file.", {"type": "string"}),
+    "token": ("What lets in, as the URL in a reply has it.", {"type": "string"}),
+    "file_id": ("Id of the file.", {"type": "string"}),
 }
 """What stands in paths: what it is, and its form."""
 
@@ -56,6 +63,10 @@ QUERY: Mapping[str, tuple[str, dict[str, Any]]] = {
         {"type": "string", "enum": ["true", "false"], "default": "false"},
     ),
     "query": ("Only what has every one of these words in its name or description.", {"type": "string"}),
+    "last_event_id": (
+        "The id of the last event that was read, for readers that cannot send the header `Last-Event-ID`.",
+        {"type": "string", "maxLength": 64},
+    ),
     "wait": ("Answer when the job has ended, or after so many seconds.", {"type": "number", "minimum": 0}),
     "top_k": ("How many of the best labels to answer.", {"type": "integer", "minimum": 1}),
     "threshold": ("Abstain where the best score is lower.", {"type": "number", "minimum": 0, "maximum": 1}),
@@ -64,6 +75,7 @@ QUERY: Mapping[str, tuple[str, dict[str, Any]]] = {
 """What queries may have."""
 
 HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "Last-Event-ID": ("The id of the last event that was read; the stream goes on after it.", {"type": "string"}),
     "Prefer": (
         "`wait` or `wait=N`: answer when the job has ended, or after N seconds, whichever is first.",
         {"type": "string", "examples": ["wait", "wait=30"]},
@@ -83,5 +95,5 @@ HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 """What request headers mean something."""
 
-JOB_HEADERS = tuple(HEADERS)
+JOB_HEADERS = ("Prefer", "Idempotency-Key", "Cancel-After")
 """What every route takes that makes a job."""

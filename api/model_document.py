@@ -1,0 +1,141 @@
+"""Makes the OpenAPI document of one version: its paths out of the whole, with its own input and output."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from api.samples import sample_inputs
+from api.snippets import prediction_snippets, training_snippets
+from shared.models.recipes import Recipe
+from shared.models.version import ModelVersion
+from shared.tensors import input_schema, output_schema
+
+_REFERENCE = "#/components/schemas/"
+_MODEL_PREDICTIONS = "/v1/models/{owner}/{name}/predictions"
+_PREDICTIONS = "/v1/predictions"
+_TRAININGS = "/v1/models/{owner}/{name}/versions/{version_id}/trainings"
+_FOLLOWED = ("get", "post")
+
+
+def prediction_document(
+    whole: Mapping[str, Any], version: ModelVersion, base: str, *, is_production: bool
+) -> dict[str, Any]:
+    """The document of a version that predicts.
+
+    Args:
+        whole: The document of the service.
+        version: The version.
+        base: Address of the service, for the snippets.
+        is_production: Whether the model's name means this version.
+    """
+    operation = copy.deepcopy(whole["paths"][_MODEL_PREDICTIONS if is_production else _PREDICTIONS]["post"])
+    operation["summary"] = f"Makes a prediction with {version.model}."
+    operation["parameters"] = [entry for entry in operation["parameters"] if entry["in"] == "header"]
+    form = "NewModelPrediction" if is_production else "NewPrediction"
+    # Files as parts and as body are told of by the service's own document.
+    operation["requestBody"] = {"required": True, "content": _json(_REFERENCE + form)}
+    reference = version.model if is_production else f"{version.model}:{version.id}"
+    operation["x-codeSamples"] = prediction_snippets(base, reference, sample_inputs(version.signature))
+    schemas = copy.deepcopy(whole["components"]["schemas"])
+    schemas["Input"] = input_schema(version.signature)
+    schemas["Output"] = _of_3_1(output_schema(version.signature, version.labels))
+    schemas[form]["properties"]["input"] = {"$ref": _REFERENCE + "Input"}
+    if not is_production:
+        schemas[form]["properties"]["version"]["const"] = version.id
+    many = {"type": "array", "items": {"$ref": _REFERENCE + "Output"}}
+    schemas["JobObject"]["properties"]["output"] = {
+        "anyOf": [{"$ref": _REFERENCE + "Output"}, many, {"type": "null"}],
+        "description": "What the model answers, a list of it for many rows; null until the job has ended.",
+    }
+    model = version.model
+    path = f"/v1/models/{model}/predictions" if is_production else _PREDICTIONS
+    return _document(
+        whole, f"{model}", version.id, {path: {"post": operation}, **_followed(whole, "predictions")}, schemas
+    )
+
+
+def training_document(whole: Mapping[str, Any], recipe: Recipe, base: str, dataset: str) -> dict[str, Any]:
+    """The document of a recipe.
+
+    Args:
+        whole: The document of the service.
+        recipe: The recipe.
+        base: Address of the service, for the snippets.
+        dataset: Name of a data set, for the snippets.
+    """
+    operation = copy.deepcopy(whole["paths"][_TRAININGS]["post"])
+    operation["parameters"] = [entry for entry in operation["parameters"] if entry["in"] == "header"]
+    operation["x-codeSamples"] = training_snippets(
+        base, recipe.model, recipe.version_id, "me/trained", {"dataset": dataset, "epochs": 1}
+    )
+    schemas = copy.deepcopy(whole["components"]["schemas"])
+    schemas["TrainingInput"] = recipe.training_schema
+    schemas["NewTraining"]["properties"]["input"] = {"$ref": _REFERENCE + "TrainingInput"}
+    path = f"/v1/models/{recipe.model}/versions/{recipe.version_id}/trainings"
+    paths = {path: {"post": operation}, **_followed(whole, "trainings")}
+    return _document(whole, recipe.model, recipe.version_id, paths, schemas)
+
+
+def _document(
+    whole: Mapping[str, Any], title: str, version: str, paths: dict[str, Any], schemas: dict[str, Any]
+) -> dict[str, Any]:
+    needed = _needed(paths, schemas)
+    tags = {tag for item in paths.values() for operation in item.values() for tag in operation["tags"]}
+    return {
+        "openapi": whole["openapi"],
+        "info": {"title": title, "version": version},
+        "tags": [tag for tag in whole["tags"] if tag["name"] in tags],
+        "paths": paths,
+        "components": {
+            "schemas": {name: schemas[name] for name in sorted(needed)},
+            "securitySchemes": whole["components"]["securitySchemes"],
+        },
+    }
+
+
+def _followed(whole: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What a client does with the job that it made."""
+    paths = (f"/v1/{kind}/{{job_id}}", f"/v1/{kind}/{{job_id}}/cancel")
+    return {
+        path: {method: copy.deepcopy(item) for method, item in whole["paths"][path].items() if method in _FOLLOWED}
+        for path in paths
+    }
+
+
+def _needed(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> set[str]:
+    needed: set[str] = set()
+    left = list(_references(paths))
+    while left:
+        name = left.pop()
+        if name not in needed:
+            needed.add(name)
+            left.extend(_references(schemas[name]))
+    return needed
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name == "$ref":
+                yield inner.removeprefix(_REFERENCE)
+            else:
+                yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
+
+
+def _json(reference: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": reference}}}
+
+
+def _of_3_1(schema: Any) -> Any:
+    """The schema with ``nullable`` as OpenAPI 3.1 writes it; stock clients read the older form of 3.0."""
+    if isinstance(schema, list):
+        return [_of_3_1(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    form = {name: _of_3_1(inner) for name, inner in schema.items() if name != "nullable"}
+    if schema.get("nullable") is True and isinstance(form.get("type"), str):
+        form["type"] = [form["type"], "null"]
+    return form
