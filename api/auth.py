@@ -22,10 +22,7 @@ _SCHEMES = ("bearer", "token")
 
 WRITE_SCOPES = {
     JobKind.PREDICTION: "predictions:write",
-    JobKind.EXPLANATION: "predictions:write",
     JobKind.TRAINING: "trainings:write",
-    JobKind.STUDY: "trainings:write",
-    JobKind.EVALUATION: "trainings:write",
     JobKind.IMPORT: "models:write",
     JobKind.DATASET: "datasets:write",
 }

@@ -1,5 +1,6 @@
 """Speaks to the API for the other commands: repeats what is safe to repeat, and makes each error one sentence."""
 
+import re
 import shlex
 import time
 import uuid
@@ -15,6 +16,7 @@ from cli.data_folder import DataFolder
 from cli.multipart import MultipartFile
 from cli.own_certificate import trust
 from cli.terminal import Failure
+from shared.jobs.job import JobStatus
 from shared.settings import load_settings
 
 CONNECT_SECONDS = 5.0
@@ -25,9 +27,10 @@ FIRST_PATIENCE_SECONDS = 1.0
 """The same for a server that has not answered once: most likely it does not run."""
 MAX_PAUSE_SECONDS = 60.0
 MAX_CONNECTIONS = 128
-TERMINAL = ("succeeded", "failed", "canceled")
+TERMINAL = frozenset(status.value for status in JobStatus if status.is_terminal)
 
 _REPEATABLE = (502, 503, 504)
+_LISTS = re.compile(r"GET /v1/(models|datasets|jobs) lists")
 
 Job = dict[str, Any]
 
@@ -252,7 +255,7 @@ class Client:
                 if not is_repeatable or waited > patience:
                     raise Failure(f"No server answers at {self.url}; `headrace up` starts one.") from error
             except requests.RequestException as error:
-                raise Failure(f"The address {self.url} cannot be used: {error}") from error
+                raise Failure(f"{self.url} is no address of a server: one begins with http:// or https://.") from error
             else:
                 self._has_answered = True
                 if reply.status_code == 429 and waited < busy_seconds:
@@ -280,4 +283,6 @@ def _result(reply: requests.Response, url: str) -> Any:
     if reply.status_code < 300:
         return body
     detail = body.get("detail") or body.get("title") if isinstance(body, dict) else None
-    raise RequestRefused(reply.status_code, str(detail or f"{url} answered {reply.status_code}.").strip())
+    sentence = str(detail or f"{url} answered {reply.status_code}.").strip()
+    # What helps a caller of the API is a path; who types commands is better served with one of them.
+    raise RequestRefused(reply.status_code, _LISTS.sub(r"`headrace \1 list` lists", sentence))

@@ -27,6 +27,7 @@ class DataFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
+        self.artifacts = self.root / "artifacts"
         self.run = self.root / "run"
         self.logs = self.root / "logs"
         self.redis = self.root / "redis"
@@ -42,9 +43,20 @@ class DataFolder:
         Raises:
             Failure: It cannot be made or written.
         """
+        self._make(self.artifacts, self.run, self.logs, self.redis)
+
+    def make_store(self) -> None:
+        """Makes no more of the folder than the artifact store in it, for its owner only.
+
+        Raises:
+            Failure: It cannot be made or written.
+        """
+        self._make(self.artifacts)
+
+    def _make(self, *folders: Path) -> None:
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for folder in (self.run, self.logs, self.redis):
+            for folder in folders:
                 folder.mkdir(exist_ok=True, mode=0o700)
                 folder.chmod(0o700)
         except OSError as error:

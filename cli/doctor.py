@@ -16,7 +16,7 @@ import requests
 
 from cli.data_folder import DataFolder, without_password
 from cli.redis_check import OLDEST_REDIS, OLDEST_VALKEY, read_facts
-from cli.terminal import as_json_option, data_dir_option, out, print_json
+from cli.terminal import Failure, as_json_option, data_dir_option, out, print_json
 from shared.artifacts import open_artifacts
 from shared.connections import Redis, open_redis, translated
 from shared.errors import ServiceError
@@ -60,7 +60,7 @@ def doctor(skip_tensorflow: bool, data_dir: Path | None, as_json: bool) -> None:
     looks: list[Callable[[], Iterator[Finding]]] = [
         lambda: look_at_redis(settings, open_redis(settings)),
         lambda: look_at_disk(folder),
-        lambda: look_at_artifacts(settings),
+        lambda: look_at_artifacts(settings, folder),
         lambda: look_at_api(settings, folder),
     ]
     if not skip_tensorflow:
@@ -126,16 +126,18 @@ def look_at_disk(folder: DataFolder) -> Iterator[Finding]:
         yield Finding("disk", "good", fact)
 
 
-def look_at_artifacts(settings: Settings) -> Iterator[Finding]:
+def look_at_artifacts(settings: Settings, folder: DataFolder) -> Iterator[Finding]:
     """Whether the artifact store takes, gives back and deletes an object."""
     url = settings.artifacts_url
     path, content = f"doctor/{uuid.uuid4().hex}", b"written by headrace doctor"
     try:
+        if not settings.artifacts.url:
+            folder.make_store()
         store = open_artifacts(settings)
         store.write(path, content)
         is_same = store.read(path) == content
         store.delete(path)
-    except (ServiceError, OSError, ValueError, ImportError) as error:
+    except (ServiceError, Failure, OSError, ValueError, ImportError) as error:
         detail = error.detail if isinstance(error, ServiceError) else str(error)
         yield Finding("artifacts", "bad", f"{url}: {detail}", "Check HEADRACE_ARTIFACTS__URL and its permissions")
         return

@@ -10,6 +10,7 @@ from typing import Any
 from cli.client import Client, Job
 from cli.references import full_version, split_reference
 from cli.terminal import Failure
+from shared.models.signature import OPTION_NAMES
 
 RAW_TYPES: Mapping[str, str] = {
     ".png": "image/png",
@@ -57,13 +58,16 @@ class Target:
             version = full_version(client, model, version)
             record = client.get(f"/v1/models/{model}/versions/{version}")
         else:
-            record = client.get(f"/v1/models/{model}").get("latest_version")
-            if record is None:
+            found = client.get(f"/v1/models/{model}")
+            serving, newest = (found.get("aliases") or {}).get("production"), found.get("latest_version")
+            if newest is None:
                 raise Failure(f"The model {model} has no version yet; push or train one.")
+            # The version that will answer says what it takes, which the newest one may call otherwise.
+            is_newest = serving in (None, newest["id"])
+            record = newest if is_newest else client.get(f"/v1/models/{model}/versions/{serving}")
         schema = record["openapi_schema"]["components"]["schemas"]["Input"]
-        ours = ("top_k", "threshold", "priority")
         properties = sorted(schema["properties"].items(), key=lambda item: item[1].get("x-order", 0))
-        names = [name for name, _ in properties if name not in ours]
+        names = [name for name, _ in properties if name not in OPTION_NAMES]
         return cls(model, version, names[0] if names else "", options)
 
     def submit(self, client: Client, file: Path, wait_seconds: int) -> Job:

@@ -18,9 +18,10 @@ from cli.terminal import (
     say,
     with_options,
 )
+from shared.jobs.job import JobKind, JobStatus
 
-KINDS = ("prediction", "training", "evaluation", "explanation", "import", "dataset", "study")
-STATUSES = ("starting", "processing", "succeeded", "failed", "canceled")
+_UNITS = {"_seconds": "s", "_time": "s", "_bytes": "B"}
+"""How names end whose values have a unit."""
 
 _options = with_options(data_dir_option, as_json_option)
 _id = click.argument("job_id", metavar="ID")
@@ -35,8 +36,8 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--kind", type=click.Choice(KINDS), help="Only jobs of this kind.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only jobs in this status.")
+@click.option("--kind", type=click.Choice([kind.value for kind in JobKind]), help="Only jobs of this kind.")
+@click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Only jobs in this status.")
 @click.option("--model", help="Only jobs of this model, owner/name.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Most jobs to list.")
 @_options
@@ -125,10 +126,12 @@ def show_job(job: Job, as_json: bool) -> None:
     times = {
         name.removesuffix("_at"): local_time(job.get(name)) for name in ("created_at", "started_at", "completed_at")
     }
-    print_facts({**facts, **times})
-    for name in ("metrics", "progress", "details"):
-        if job.get(name):
-            print_facts({name: ", ".join(f"{key} {_short(value)}" for key, value in job[name].items())})
+    groups = {
+        name: ", ".join(f"{key} {_short(key, value)}" for key, value in job[name].items())
+        for name in ("metrics", "progress", "details")
+        if job.get(name)
+    }
+    print_facts({**facts, **times, **groups})
     if job.get("data_removed"):
         say("Its input, output and logs have been removed: their time was over.")
     if job.get("output") is not None:
@@ -148,5 +151,7 @@ def _subject(job: Job) -> Any:
     return details.get("destination") or job.get("model") or details.get("name")
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _short(name: str, value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    unit = next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
+    return f"{text} {unit}" if unit and isinstance(value, int | float) else text

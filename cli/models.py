@@ -82,17 +82,7 @@ def push(
             wait_for_move(client, model, alias, state, is_quiet=True, wanted=output["id"])
         print_json(job)
         return
-    print_facts({"version": output["version"], **_described(output.get("signature") or {})})
-    expected = (output.get("parameters") or {}).get("expected_range")
-    print_facts(
-        {
-            "expected range": f"{expected[0]} to {expected[1]}" if expected else "",
-            "labels": ", ".join(output.get("labels") or ()),
-            "sample answer": _answer(output.get("sample")),
-        }
-    )
-    for warning in output.get("warnings") or ():
-        say(f"Warning: {warning}")
+    _show_version({**output, "id": output["version"]})
     if alias:
         state = client.get(f"/v1/models/{model}/aliases/{alias}")
         wait_for_move(client, model, alias, state, wanted=output["id"])
@@ -137,7 +127,10 @@ def show(name: str, data_dir: Path | None, as_json: bool) -> None:
     model, version = split_reference(name)
     if version:
         found = client.get(f"/v1/models/{model}/versions/{full_version(client, model, version)}")
-        print_json(found)
+        if as_json:
+            print_json(found)
+        else:
+            _show_version(found)
         return
     versions = client.pages(f"/v1/models/{model}/versions", 10_000)
     aliases = client.get(f"/v1/models/{model}/aliases")["results"]
@@ -219,6 +212,28 @@ def _moved(client: Client, model: str, alias: str, state: dict[str, Any], as_jso
         print_json(state)
     else:
         say(f"{alias} of {model} is {state['version'][:SHORT_DIGITS]}.")
+
+
+def _show_version(version: dict[str, Any]) -> None:
+    parameters, figures = version.get("parameters") or {}, version.get("metrics") or {}
+    expected = parameters.get("expected_range")
+    facts = {
+        "version": version["id"],
+        "model": version.get("model"),
+        "created": local_time(version.get("created_at")),
+        "source": version.get("source"),
+        "data set": version.get("dataset"),
+        "test accuracy": figures.get("accuracy"),
+        "test macro F1": figures.get("macro_f1"),
+        **_described(version.get("signature") or {}),
+        "expected range": f"{expected[0]} to {expected[1]}" if expected else "",
+        "labels": ", ".join(version.get("labels") or ()),
+        "sample answer": _answer(version.get("sample")),
+        "unloadable": version.get("unloadable"),
+    }
+    print_facts({name: f"{fact:.4f}" if isinstance(fact, float) else fact for name, fact in facts.items()})
+    for warning in version.get("warnings") or ():
+        say(f"Warning: {warning}")
 
 
 def _answer(sample: Any) -> Any:

@@ -23,6 +23,7 @@ from cli.terminal import (
     say,
     with_options,
 )
+from shared.jobs.job import WEIGHTS
 
 IN_FLIGHT = 32
 WAIT_SECONDS = 30
@@ -36,7 +37,7 @@ SHOWN_FAILURES = 20
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="CSV file for the answers.")
 @click.option("--top-k", type=click.IntRange(min=1), help="Keep only the best K labels of each answer.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Give no label where the best score is lower.")
-@click.option("--priority", type=click.Choice(("high", "normal", "low")), help="Share of the queue.")
+@click.option("--priority", type=click.Choice(list(WEIGHTS)), help="Share of the queue.")
 @click.option("--in-flight", "most", type=click.IntRange(1, 128), default=IN_FLIGHT, show_default=True, help="At once.")
 @with_options(data_dir_option, as_json_option)
 def predict(

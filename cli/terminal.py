@@ -20,6 +20,8 @@ from shared.settings import SettingsError
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
+_WHOLE = 24  # letters of a cell with spaces that no table breaks
+
 
 class Failure(click.ClickException):
     """Raised when a command cannot do what it was asked for; its text is one sentence that says what to do."""
@@ -35,6 +37,12 @@ class Interrupted(Failure):
 
 class Commands(click.Group):
     """A group of commands whose known failures are one sentence each, never a traceback."""
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands with their whole first sentence each, which Click would cut off."""
+        rows = [(name, (command.help or "").partition("\n")[0]) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def invoke(self, context: click.Context) -> Any:
         """Runs the command."""
@@ -55,16 +63,26 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str) -> None:
-    """Writes a table, or a sentence when it would be empty."""
+    """Writes a table without its empty columns, or a sentence when it would be empty.
+
+    Ids, names and moments stay on one line, so that they can be copied, also where the terminal is too narrow.
+    """
     if not rows:
         out.print(nothing, markup=False)
         return
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell).replace("[", "\\[") for cell in row))
-    Console(highlight=False, width=None if out.is_terminal else 200).print(table)
+    shown, width = [], 0
+    for index, column in enumerate(columns):
+        cells = [row[index] for row in texts]
+        if any(cells):
+            folds = any(" " in cell and len(cell) > _WHOLE for cell in cells)
+            table.add_column(column, overflow="fold", no_wrap=not folds)
+            shown.append(index)
+            width += 2 + max(len(column), _WHOLE if folds else max(map(len, cells)))
+    for row in texts:
+        table.add_row(*(row[index].replace("[", "\\[") for index in shown))
+    Console(highlight=False, width=max(width, out.width) if out.is_terminal else 200).print(table, soft_wrap=False)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

@@ -22,13 +22,14 @@ from cli.terminal import (
 from shared.settings import load_settings
 
 _PORT = click.IntRange(0, 65_535)
+_WORKERS = click.IntRange(1, 64)
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=_PORT, default=8000, show_default=True, help="Port to listen on; 0 for a free one.")
-@click.option("--inference-workers", type=click.IntRange(1, 64), default=1, show_default=True)
-@click.option("--training-workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--inference-workers", type=_WORKERS, default=1, show_default=True, help="Processes that predict.")
+@click.option("--training-workers", type=_WORKERS, default=1, show_default=True, help="Processes that train.")
 @data_dir_option
 @as_json_option
 def up(

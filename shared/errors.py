@@ -170,18 +170,6 @@ class ModelLoadError(JobError):
     code = "E1201"
 
 
-class WorkerLost(JobError):
-    """Stored when a job's workers died again and again under it alone (E1301)."""
-
-    code = "E1301"
-
-
-class DeadlinePassed(JobError):
-    """Stored when a job's deadline passed (E1401 set by the caller, E1402 by default)."""
-
-    code = "E1401"
-
-
 class ImportRefused(JobError):
     """Raised when a model file is not accepted (E1501) or fails in its sandbox (E1502)."""
 

@@ -31,8 +31,6 @@ class Taken:
     claim: str
     jobs: Sequence[TakenJob]
     has_more: bool
-    hard_ms: int
-    """When the claim ends whatever happens, by Redis' clock."""
     now_ms: int
     """Redis' clock at the take."""
 

@@ -30,11 +30,8 @@ class JobKind(StrEnum):
 
     PREDICTION = "prediction"
     TRAINING = "training"
-    EVALUATION = "evaluation"
-    EXPLANATION = "explanation"
     IMPORT = "import"
     DATASET = "dataset"
-    STUDY = "study"
 
 
 class JobStatus(StrEnum):

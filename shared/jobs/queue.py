@@ -183,14 +183,14 @@ class JobQueue:
             line, pool, claim, max_rows, max_bytes, int(self._settings.queue.lease_seconds * 1000),
             int(hard_seconds * 1000), int(solo), token, LIMIT,
         )  # fmt: skip
-        ring, left, hard, now, _, *jobs = self._scripts.call("take", self._keys.tag(), *args)
+        ring, left, _, now, _, *jobs = self._scripts.call("take", self._keys.tag(), *args)
         if ring:
             self.bells.ring(pool, self._keys.tag()[-2], claim)
         taken = [
             TakenJob(id_.decode(), attempt, rows, deadline, data, spill.decode())
             for id_, attempt, rows, deadline, data, spill in jobs
         ]
-        return Taken(claim, taken, bool(left), hard, now)
+        return Taken(claim, taken, bool(left), now)
 
     def renew(self, claim: str) -> set[str]:
         """Extends a claim's lease; returns the ids still held, none where the claim is over."""

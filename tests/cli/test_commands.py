@@ -34,6 +34,16 @@ def test_every_command_has_json_and_a_help_with_an_example(
     result = headrace_command(*path, "--help")
     assert result.exit_code == 0
     assert "Example:" in result.stdout
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+@pytest.mark.parametrize("path", [(), ("jobs",), ("models",), ("keys",)])
+def test_lists_of_commands_have_whole_sentences(headrace_command: Callable[..., Result], path: tuple[str, ...]) -> None:
+    words = " ".join(headrace_command(*path, "--help").stdout.split())
+    group = headrace if not path else headrace.commands[path[0]]
+    assert isinstance(group, click.Group)
+    for command in group.commands.values():
+        assert (command.help or "").partition("\n")[0] in words
 
 
 def test_the_bare_command_shows_its_help(headrace_command: Callable[..., Result]) -> None:
@@ -84,6 +94,30 @@ def test_watching_a_job_that_fails_ends_with_1_and_its_error(
     assert result.exit_code == 1
     assert "training: epoch 2/5  loss 0.25  accuracy 0.5  12 s left" in result.stderr
     assert result.stderr.endswith("Error: The job a1 has failed: E1701: no\n")
+
+
+def test_a_job_is_shown_as_one_column_of_facts_with_their_units(
+    against_server: Callable[..., Result], server: Any, reply: Any
+) -> None:
+    job = {"id": "a1", "kind": "training", "status": "processing", "created_at": "2026-01-02T03:04:05.000000Z"}
+    job |= {"metrics": {"predict_time": 1.25, "batch_rows": 3}, "progress": {"eta_seconds": 12.0}}
+    server.answer_in_turn(reply(job))
+    lines = against_server("jobs", "show", "a1").stdout.splitlines()
+    facts = dict(line.split("  ", 1) for line in lines)
+    assert facts["metrics"].strip() == "predict_time 1.25 s, batch_rows 3"
+    assert facts["progress"].strip() == "eta_seconds 12 s"
+    assert len({len(line) - len(line.split("  ", 1)[1].lstrip()) for line in lines}) == 1
+
+
+def test_a_server_that_names_paths_is_heard_as_naming_commands(
+    against_server: Callable[..., Result], server: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answer_in_turn(reply({"detail": "There is no model me/cats; GET /v1/models lists them."}, 404))
+    said = against_server("models", "show", "me/cats").stderr
+    assert said == "Error: There is no model me/cats; `headrace models list` lists them.\n"
+    monkeypatch.setenv("HEADRACE_CLIENT__URL", "localhost:8000")
+    said = against_server("models", "list").stderr
+    assert said == "Error: localhost:8000 is no address of a server: one begins with http:// or https://.\n"
 
 
 def test_canceling_and_deleting_a_job(against_server: Callable[..., Result], server: Any, reply: Any) -> None:
@@ -197,6 +231,18 @@ def test_a_model_is_pushed_with_its_options_and_described(
     assert "cat, score 0.750" in result.stdout
     assert f"candidate of me/cats is {VERSION[:12]}." in result.stderr
     assert "Warning: It answers alike for every input." in result.stderr
+
+
+def test_one_version_is_shown_in_words(against_server: Callable[..., Result], server: Any, reply: Any) -> None:
+    signature = {"inputs": [{"name": "x", "kind": "tensor", "shape": [3], "dtype": "float32"}], "outputs": []}
+    version = {"id": VERSION, "model": "me/cats", "created_at": "2026-01-02T03:04:05.000Z", "source": "training"}
+    version |= {"metrics": {"accuracy": 0.91234}, "labels": ["cat", "dog"], "signature": signature, "dataset": "d" * 64}
+    server.answer_in_turn(reply(version))
+    shown = against_server("models", "show", f"me/cats:{VERSION}").stdout
+    facts = {name: value.strip() for name, value in (line.split("  ", 1) for line in shown.splitlines())}
+    assert (facts["version"], facts["labels"], facts["test accuracy"]) == (VERSION, "cat, dog", "0.9123")
+    assert facts["input x"] == "tensor, 3, float32" and facts["data set"] == "d" * 64
+    assert json.loads(against_server("models", "show", f"me/cats:{VERSION}", "--json").stdout) == version
 
 
 def test_a_promotion_is_waited_for(against_server: Callable[..., Result], server: Any, reply: Any) -> None:

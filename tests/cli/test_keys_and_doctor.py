@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def test_a_key_is_made_listed_and_revoked_with_nothing_but_redis(on_redis: Calla
     assert made.stdout.strip() not in json.dumps(listed)
     assert on_redis("keys", "revoke", listed[0]["id"]).exit_code == 0
     assert "There are no keys yet" in on_redis("keys", "list").stdout
+    assert "No key is called 'zz'; name one by the id" in on_redis("keys", "revoke", "zz").stderr
 
 
 def test_an_unknown_scope_is_refused_with_the_ones_there_are(on_redis: Callable[..., Result]) -> None:
@@ -61,6 +63,16 @@ def test_the_doctor_finds_a_server_without_append_only_file_poor_and_no_worker(
     assert findings["artifacts"]["state"] == "good"
     assert all(finding["advice"] for finding in findings.values() if finding["state"] != "good")
     assert result.exit_code == 0
+
+
+def test_the_doctor_makes_a_new_data_folder_for_its_owner_only(on_redis: Callable[..., Result], tmp_path: Path) -> None:
+    previous = os.umask(0o022)
+    try:
+        assert on_redis("doctor", "--skip-tensorflow").exit_code == 0
+    finally:
+        os.umask(previous)
+    folders = (tmp_path / "data", tmp_path / "data" / "artifacts")
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
 
 
 def test_the_doctor_ends_with_1_where_something_is_bad(

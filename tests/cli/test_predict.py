@@ -67,6 +67,27 @@ def test_every_image_of_a_folder_is_one_job_with_a_raw_body(
     assert [answer["output"]["label"] for answer in summary["answers"]] == ["image/png", "image/jpeg", "image/webp"]
 
 
+def test_the_version_that_serves_says_what_the_input_is_called_not_the_newest(
+    against_server: Callable[..., Result], server: Any, reply: Any, tmp_path: Path
+) -> None:
+    serving = "7" * 64
+    newest = {**model(words={}), "aliases": {"production": serving}}
+    asked: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        if request.method == "GET":
+            is_version = request.path == f"/v1/models/me/cats/versions/{serving}"
+            return reply(model(text={})["latest_version"] if is_version else newest)
+        asked.append(request.json())
+        return reply(answered("cat"), 201)
+
+    server.answer = answer
+    (tmp_path / "a.txt").write_text("hello")
+    result = against_server("predict", tmp_path / "a.txt", "--model", "me/cats", "--json")
+    assert result.exit_code == 0, result.output
+    assert asked == [{"input": {"text": "hello"}}]
+
+
 def test_an_answer_file_is_gone_on_with_and_failures_are_tried_again(
     against_server: Callable[..., Result], predictions: list[Any], pictures: Path, tmp_path: Path
 ) -> None:
