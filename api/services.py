@@ -8,6 +8,8 @@ from typing import cast
 from flask import current_app
 
 from api.file_links import FileLinks
+from api.following import Following
+from api.input_urls import InputUrls
 from api.slots import Slots
 from api.submission import Submission
 from api.urls import Urls
@@ -22,6 +24,7 @@ from shared.jobs.outgoing import Outgoing
 from shared.jobs.outputs import LargeOutputs
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
+from shared.jobs.stream_urls import StreamUrls
 from shared.jobs.sweeps import Sweeper
 from shared.jobs.view import JobView
 from shared.metrics import Metrics
@@ -52,6 +55,8 @@ class Services:
     submission: Submission
     slots: Slots
     waiting: Waiting
+    following: Following
+    streams: StreamUrls
     guard: Guard
     outgoing: Outgoing
     webhook_secrets: WebhookSecrets
@@ -68,6 +73,7 @@ class Services:
     view: JobView
     outputs: LargeOutputs
     files: Files
+    input_urls: InputUrls
     file_links: FileLinks
 
 
@@ -98,10 +104,13 @@ def open_services(settings: Settings) -> Services:
         registry.forget()
         deployments.forget()
 
-    outputs = LargeOutputs(redis, settings, artifacts)
+    outputs, files = LargeOutputs(redis, settings, artifacts), Files(redis, settings, artifacts)
     listeners = Listeners(redis, settings)
+    guard = Guard(settings, listeners.living)
     slots = Slots(settings.http.threads)
-    waiting = Waiting(redis, settings, slots, forget)
+    following = Following(settings, slots)
+    waiting = Waiting(redis, settings, slots, forget, following)
+    streams = StreamUrls(redis, settings)
     return Services(
         settings=settings,
         redis=redis,
@@ -112,7 +121,9 @@ def open_services(settings: Settings) -> Services:
         submission=Submission(settings, redis, queue, jobs, waiting),
         slots=slots,
         waiting=waiting,
-        guard=Guard(settings, listeners.living),
+        following=following,
+        streams=streams,
+        guard=guard,
         outgoing=Outgoing(redis, settings),
         webhook_secrets=WebhookSecrets(redis, settings),
         webhook_trials=Trials(redis, settings),
@@ -125,9 +136,10 @@ def open_services(settings: Settings) -> Services:
         uploads=Uploads(redis, settings, artifacts),
         metrics=Metrics(redis, settings),
         urls=Urls(settings),
-        view=JobView(outputs),
+        view=JobView(outputs, streams),
         outputs=outputs,
-        files=Files(redis, settings, artifacts),
+        files=files,
+        input_urls=InputUrls(settings, files, guard),
         file_links=FileLinks(SignedUrls(redis, settings), settings),
     )
 

@@ -1,11 +1,12 @@
-"""Bounds how many requests hold a thread for as long as their clients like: while they send a body, or wait for a job.
+"""Bounds how many requests hold a thread for as long as their clients like: sending a body, waiting, or streaming.
 
 A blocked read cannot be interrupted, and a client that sends half a body keeps its thread. So some threads are left
 over, whatever clients do: reads, cancels and health checks go on.
 
     bodies being received   at most 13/16 of the threads, beyond it 503
     waits for a job         at most 13/16 as well, beyond it the answer comes at once
-    both together           at most 7/8
+    open streams            at most 13/16 as well, beyond it 503
+    all together            at most 7/8
 """
 
 import threading
@@ -18,7 +19,7 @@ from flask import Flask, current_app
 from shared.errors import Unavailable
 
 _NAME = "headrace.slots"
-_BODY, _WAIT = "body", "wait"
+_BODY, _WAIT, _STREAM = "body", "wait", "stream"
 
 
 class Slots:
@@ -55,6 +56,14 @@ class Slots:
     def give_wait(self) -> None:
         """Gives such a slot back."""
         self._give(_WAIT)
+
+    def take_stream(self) -> bool:
+        """Takes a slot for a stream, if one is free; it is to be given back."""
+        return self._take(_STREAM)
+
+    def give_stream(self) -> None:
+        """Gives such a slot back."""
+        self._give(_STREAM)
 
     def _take(self, kind: str) -> bool:
         with self._lock:

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from api.following import Following
 from api.slots import Slots
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import ServiceError
@@ -69,12 +70,17 @@ class Waiting:
         settings: The process's settings.
         slots: The process's threads that waits may hold.
         changed: Called when another process has changed keys, aliases or versions, and when that may have been missed.
+        following: The streams, which hear by the same subscription.
     """
 
-    def __init__(self, redis: Redis, settings: Settings, slots: Slots, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, redis: Redis, settings: Settings, slots: Slots, changed: Callable[[], None], following: Following
+    ) -> None:
         names = open_keyspace(settings)
         self.channel = names.plain("wake", f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
         self._changes = names.plain("changed")
+        self._notes = names.in_shard("noted")
+        self._following = following
         self._redis = redis
         self._slots = slots
         self._changed = changed
@@ -99,6 +105,7 @@ class Waiting:
     def dismiss(self) -> None:
         """Lets all that wait be answered now, and nobody wait any more; for the end of the process."""
         self._dismissed.set()
+        self._following.dismiss()
         self._wake_all()
 
     @contextmanager
@@ -128,7 +135,7 @@ class Waiting:
         while not self._stop.is_set():
             try:
                 with translated(), self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
-                    subscription.subscribe(self.channel, self._changes)
+                    subscription.subscribe(self.channel, self._changes, self._notes)
                     self._hear(subscription)
             except ServiceError as error:
                 log.warning("the subscription for waiting requests broke", error=str(error))
@@ -155,10 +162,13 @@ class Waiting:
         if message["type"] == "subscribe":  # also after the client reconnected by itself
             self._changed()
             self._wake_all()
+            self._following.wake_all()
         elif message["type"] != "message":
             return
         elif message["channel"] == self._changes.encode():
             self._changed()
+        elif message["channel"] == self._notes.encode():
+            self._following.noted(message["data"].decode())
         else:
             with self._lock:
                 for seat in self._seats.get(message["data"].decode(), ()):

@@ -176,6 +176,12 @@ class HttpSettings(SettingGroup):
     """Requests of one API process that may wait for a job at once, at most 13 of 16 threads; beyond it the answer comes at once."""
     max_wait_seconds: Seconds = 60.0
     """Longest wait that ``Prefer: wait`` and ``?wait=`` are given."""
+    keepalive_seconds: Annotated[float, Field(ge=0)] = 5.0
+    """After how long a held create begins its reply and sends a space, and again each time, so that no client's read timeout ends it; 0 sends none, for proxies that hold back what they pass on."""
+    rate_limit_creates_per_minute: Annotated[int, Field(ge=0)] = 0
+    """Predictions and trainings that one key may make in a minute, a few more at once; 0 is no limit."""
+    rate_limit_requests_per_minute: Annotated[int, Field(ge=0)] = 0
+    """Other requests that one key may send in a minute, a few more at once; 0 is no limit."""
     max_streams: Count = 400
     """Streams of events that one API process keeps open at once, at most 13 of 16 threads; beyond it 503."""
     heartbeat_seconds: Seconds = 10.0

@@ -131,29 +131,31 @@ def _read() -> tuple[JobHeaders, Body]:
     return headers, body
 
 
-def _create(
-    version: ModelVersion, body: Body, headers: JobHeaders, deployment: Deployment | None = None
-) -> Response:
+def _create(version: ModelVersion, body: Body, headers: JobHeaders, deployment: Deployment | None = None) -> Response:
     admissible(version)
     if body.image is None and not body.files and "input" not in body.keys:
         raise InvalidInput("input is required.", "input", "required")
-    settings = services().settings
-    value = whole_input(body, version.signature)
-    checked = check_input(version.signature, value, settings=settings)
-    key = caller()
+    found, key, job_id = services(), caller(), new_job_id()
+    settings = found.settings
+    given = whole_input(body, version.signature)
+    placed = found.input_urls.place(version.signature, given, job_id, key.account, found.urls.base)
+    checked = check_input(version.signature, placed.value, settings=settings, places=placed.sources)
     pool = pool_of(JobKind.PREDICTION, settings.worker.pool if deployment is None else deployment.hardware)
     new = NewJob(
-        id=new_job_id(),
+        id=job_id,
         kind=JobKind.PREDICTION,
         account=key.account,
         key_id=key.id,
         queue=queue_of(version.id, pool),
         pool=pool,
-        input=orjson.dumps(value),
+        input=orjson.dumps(placed.value),
         priority=checked.priority,
         rows=checked.rows,
         model=version.model,
         version=version.id,
-        details={} if deployment is None else {"deployment": deployment.full_name},
+        details={**({"deployment": deployment.full_name} if deployment else {}), **placed.details},
+        fetch_host=placed.fetch_host,
+        file_bytes=placed.file_bytes,
+        is_followed=body.keys.get("stream") is True,
     )
-    return create_job(new, headers, body)[0]
+    return create_job(read_webhook(body.keys, is_form=body.raw is None).added_to(new), headers, body)[0]

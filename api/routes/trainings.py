@@ -16,6 +16,7 @@ from api.schemas.form import Page
 from api.schemas.jobs import JobObject
 from api.services import services
 from api.versions import UnknownVersion
+from api.webhook_requests import read_webhook
 from shared.errors import Forbidden, InvalidInput, NotFound
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
@@ -69,9 +70,10 @@ def create_training(owner: str, name: str, version_id: str) -> Response:
         input=orjson.dumps(keys["input"]),
         model=recipe.model,
         version=recipe.version_id,
+        is_followed=keys.get("stream") is True,
         details={"destination": destination, "recipe": recipe.name, "dataset": digest},
     )
-    return create_job(new, headers, request_pieces(raw))[0]
+    return create_job(read_webhook(keys).added_to(new), headers, request_pieces(raw))[0]
 
 
 @routes.get("/v1/trainings")

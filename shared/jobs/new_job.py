@@ -1,7 +1,7 @@
 """What a job is made of, and the name of the queue that it goes to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared.jobs.job import JobKind
@@ -48,15 +48,48 @@ class NewJob:
     webhook_events: tuple[str, ...] = ()
     webhook_host: str = ""
     """The lane of its deliveries, ``host:port``."""
+    is_followed: bool = False
+    """Whether it keeps a stream of its events from its start, since its maker is going to read it."""
     fetch_host: str = ""
     """Where inputs come from that are URLs; the job is held, in no queue, until ``admit``."""
+    file_bytes: int = 0
+    """Bytes of the files that the input names, which are in the artifact store and count as input."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the input, with all that it names."""
+        return len(self.input) + self.file_bytes
 
     @property
     def scratch(self) -> str:
         """Path in the artifact store of what goes when the job has ended, however it ended."""
         if self.kind is JobKind.TRAINING:
             return f"checkpoints/{self.id}"
+        if self.fetch_host:
+            return _fetched(self.id)
         return str(self.details.get("upload", ""))
+
+    def renamed(self, id: str) -> "NewJob":
+        """The same job under another id; what it fetches goes to that one's place."""
+        if id == self.id or not self.fetch_host:
+            return replace(self, id=id)
+        before, after = _fetched(self.id), _fetched(id)
+        sources = {place.replace(before, after): url for place, url in self.details["sources"].items()}
+        return replace(
+            self,
+            id=id,
+            input=self.input.replace(before.encode(), after.encode()),
+            details={**self.details, "sources": sources},
+        )
+
+
+def fetched_path(job_id: str, number: int) -> str:
+    """Where the artifact store keeps what a job fetches, while it is open."""
+    return f"{_fetched(job_id)}/{number}"
+
+
+def _fetched(job_id: str) -> str:
+    return f"fetched/{job_id}"
 
 
 @dataclass(frozen=True, slots=True)

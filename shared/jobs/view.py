@@ -10,6 +10,7 @@ from typing import Any
 from shared.jobs.job import Job, JobKind, JobStatus
 from shared.jobs.outputs import LargeOutputs
 from shared.jobs.store import Place
+from shared.jobs.stream_urls import StreamUrls
 
 _HIDDEN = frozenset({"upload", "sources", "deployment"})
 _PATHS = {JobKind.PREDICTION: "predictions", JobKind.TRAINING: "trainings"}
@@ -32,10 +33,12 @@ class JobView:
 
     Args:
         outputs: Shows the outputs that are too large for a reply.
+        streams: Makes the URLs of streams.
     """
 
-    def __init__(self, outputs: LargeOutputs) -> None:
+    def __init__(self, outputs: LargeOutputs, streams: StreamUrls) -> None:
         self._outputs = outputs
+        self._streams = streams
 
     def __call__(self, job: Job, base: str, place: Place | None = None, *, is_brief: bool = False) -> dict[str, Any]:
         """A job of any kind.
@@ -77,6 +80,8 @@ class JobView:
         if job.webhook:
             answer["webhook"] = job.webhook
             answer["webhook_events_filter"] = list(job.webhook_events)
+        if job.kind is JobKind.PREDICTION and not job.data_removed:
+            answer["urls"]["stream"] = self._streams.url(job, base)
         if job.output_file is not None:
             answer["output"] = self._outputs.shown(job, base, is_brief=is_brief)
             answer["output_file"] = {"url": self._outputs.url(job, base), "size": job.output_file.size}

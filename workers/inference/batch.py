@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import InputError, JobError, PredictionError
+from shared.errors import JobError, PredictionError
 from shared.settings import BatchingSettings
 from workers.inference.answers import finite_rows, format_rows
 from workers.inference.decoding import DecodedJob, Row, array_dtype, row_bytes, row_prefix
@@ -44,6 +44,7 @@ def run_batch(
     batching: BatchingSettings,
     keep: Callable[[], Collection[int]] | None = None,
     calls: list[int] | None = None,
+    grown: Callable[[int, Sequence[Any]], None] | None = None,
 ) -> list[Any]:
     """Computes the jobs of one batch.
 
@@ -54,11 +55,12 @@ def run_batch(
         keep: Asked right before each call, and before each row that is decoded late, for the positions in ``jobs``
             that are still wanted; rows of the others are not computed.
         calls: Filled with the rows of each call.
+        grown: Told after a call which job of many rows has more of its first rows answered, by its position, and these.
 
     Returns:
         For each job, in order, its output as JSON value, a ``JobError``, or ``DROPPED``.
     """
-    batch = _Batch(model, jobs, batching, keep, calls if calls is not None else [])
+    batch = _Batch(model, jobs, batching, keep, calls if calls is not None else [], grown)
     batch.run()
     return batch.outcomes()
 
@@ -70,6 +72,8 @@ class _Batch:
     batching: BatchingSettings
     keep: Callable[[], Collection[int]] | None
     calls: list[int]
+    grown: Callable[[int, Sequence[Any]], None] | None = None
+    done: dict[int, int] = field(default_factory=dict)
     ended: dict[int, JobError | Dropped] = field(default_factory=dict)
     answers: list[list[Any]] = field(init=False)
     fixed: Shapes | None = field(init=False)
@@ -97,7 +101,7 @@ class _Batch:
                         break
                     try:
                         row = row()
-                    except InputError as error:
+                    except JobError as error:
                         self.ended[position] = error
                         break
                     held += sum(array.nbytes for array in row.values())
@@ -105,7 +109,7 @@ class _Batch:
                 group = groups.setdefault(shapes, [])
                 group.append(_Place(position, index, row))
                 if len(group) >= self.limit(shapes):
-                    self.call(shapes, groups.pop(shapes))
+                    self.call_and_tell(shapes, groups.pop(shapes))
                 if held >= self.batching.max_decoded_bytes:
                     self.call_all(groups)
                     held = 0
@@ -148,7 +152,22 @@ class _Batch:
 
     def call_all(self, groups: dict[Shapes, list[_Place]]) -> None:
         while groups:
-            self.call(*groups.popitem())
+            self.call_and_tell(*groups.popitem())
+
+    def call_and_tell(self, shapes: Shapes, places: Sequence[_Place]) -> None:
+        self.call(shapes, places)
+        if self.grown is None:
+            return
+        for position in {place.job for place in places}.difference(self.ended):
+            if not self.jobs[position].is_many:
+                continue
+            answers, before = self.answers[position], self.done.get(position, 0)
+            count = before
+            while count < len(answers) and answers[count] is not None:
+                count += 1
+            if count > before:
+                self.done[position] = count
+                self.grown(position, answers[:count])
 
     def call(self, shapes: Shapes, places: Sequence[_Place]) -> None:
         open_jobs = {place.job for place in places}.difference(self.ended)

@@ -8,18 +8,14 @@ never waited for: what is there goes.
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-import orjson
 import structlog
 
-from shared.artifacts import ArtifactStore
-from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError, Unavailable
-from shared.jobs.claim import Outcome, TakenJob
+from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError
 from shared.jobs.queue import JobQueue, subject_of
 from shared.models.registry import ModelRegistry
 from shared.settings import Settings
@@ -27,6 +23,8 @@ from workers.claims import Claim, Claims, settle_patiently
 from workers.inference.batch import DROPPED, run_batch
 from workers.inference.decoding import DecodedJob, decode
 from workers.inference.model_cache import LoadedModel, ModelCache
+from workers.inference.partial import PartialOutputs
+from workers.inference.payloads import Payloads
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +32,6 @@ DECODE_SECONDS = 0.5
 """How long a take may decode; what is left then is decoded when its call is made, if it is still wanted."""
 LOAD_PAUSE_SECONDS = 0.5
 """How long to wait before a version is loaded again that failed to load, but not too often."""
-STORE_PAUSES = (0.1, 0.5, 2.0)
-"""Seconds between the tries to read an input from the artifact store."""
 SLICES_PER_LOAD = 5
 """How many times its own load time a loaded model is kept busy before another one may be loaded in its place."""
 
@@ -60,7 +56,7 @@ class Drain:
         claims: Renews what this process holds.
         cache: The models it holds ready.
         registry: Knows versions and their loads.
-        artifacts: Holds inputs that are too large for Redis.
+        payloads: Reads inputs and puts outputs away.
         settings: The process's settings.
         stopping: Set once the worker shuts down.
     """
@@ -71,7 +67,7 @@ class Drain:
         claims: Claims,
         cache: ModelCache,
         registry: ModelRegistry,
-        artifacts: ArtifactStore,
+        payloads: Payloads,
         settings: Settings,
         stopping: threading.Event,
     ) -> None:
@@ -79,7 +75,7 @@ class Drain:
         self._claims = claims
         self._cache = cache
         self._registry = registry
-        self._artifacts = artifacts
+        self._payloads = payloads
         self._settings = settings
         self._stopping = stopping
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="take-ahead")
@@ -214,26 +210,14 @@ class Drain:
         failed: dict[str, JobError] = {}
         for job in claim.jobs:
             try:
-                decoded[job.id] = decode(model.signature, self._input(job), self._settings, until)
+                value = self._payloads.input(job)
+                decoded[job.id] = decode(model.signature, value, self._settings, until, self._payloads.file)
             except JobError as error:
                 failed[job.id] = error
             except Exception as error:
                 log.exception("an input could not be decoded", job=job.id)
                 failed[job.id] = InputError(f"the input could not be decoded ({type(error).__name__})")
         return _Batch(claim, model, decoded, failed, (time.perf_counter() - began) * 1000, is_side)
-
-    def _input(self, job: TakenJob) -> bytes:
-        if not job.spill:
-            return job.input
-        for pause in STORE_PAUSES:
-            try:
-                return self._artifacts.read(job.spill)
-            except FileNotFoundError as error:
-                raise InputError("the input is no longer there") from error
-            except Unavailable as error:
-                log.warning("an input could not be read", job=job.id, error=str(error))
-                time.sleep(pause)
-        raise JobError("The artifact store, which holds the input, does not answer.")
 
     def _compute(self, batch: _Batch) -> None:
         """Runs a batch and settles each of its jobs that is still ours."""
@@ -249,7 +233,7 @@ class Drain:
             }
             jobs = {job.id: job for job in batch.claim.jobs}
             outcomes = [
-                self._outcome(jobs[id_], result, metrics)
+                self._payloads.outcome(jobs[id_], result, metrics)
                 for id_, result in (dict(zip(batch.decoded, answers, strict=True)) | batch.failed).items()
                 if result is not DROPPED
             ]
@@ -270,31 +254,19 @@ class Drain:
 
     def _answers(self, batch: _Batch, calls: list[int]) -> Sequence[object]:
         claim, ids = batch.claim, list(batch.decoded)
-        deadlines = {job.id: job.deadline_ms for job in claim.jobs}
+        jobs = {job.id: job for job in claim.jobs}
+        batching = self._settings.batching
+        partial = PartialOutputs(self._queue, claim.id, [jobs[id_] for id_ in ids], batching.max_batch_rows)
         with self._claims.watched(self._patience) as begin:
 
             def wanted() -> set[int]:
                 """Asked right before each call of the model: all but what is canceled, lost or too late."""
                 begin()  # the time limit is for one call, not for a job of many
                 held, now = claim.held, claim.redis_now_ms
-                return {index for index, id_ in enumerate(ids) if id_ in held and deadlines[id_] > now}
+                return {index for index, id_ in enumerate(ids) if id_ in held and jobs[id_].deadline_ms > now}
 
             try:
-                return run_batch(batch.model, list(batch.decoded.values()), self._settings.batching, wanted, calls)
+                return run_batch(batch.model, list(batch.decoded.values()), batching, wanted, calls, partial.grown)
             except Exception as error:
                 log.exception("a batch failed as a whole", version=batch.model.version_id)
                 return [PredictionError(f"the model failed ({type(error).__name__})")] * len(ids)
-
-    def _outcome(self, job: TakenJob, result: object, metrics: Mapping[str, Any]) -> Outcome:
-        if isinstance(result, JobError):
-            return Outcome(job.id, job.attempt, error=result, metrics=metrics)
-        limit = self._settings.jobs.max_output_bytes
-        try:
-            body = orjson.dumps(result)
-        except TypeError as error:
-            problem = PredictionError(f"the answer cannot be written as JSON ({error})", "E1103")
-            return Outcome(job.id, job.attempt, error=problem, metrics=metrics)
-        if len(body) > limit:
-            problem = PredictionError(f"the answer has {len(body)} bytes, more than the {limit} accepted", "E1103")
-            return Outcome(job.id, job.attempt, error=problem, metrics=metrics)
-        return Outcome(job.id, job.attempt, output=body, metrics=metrics)
