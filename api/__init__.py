@@ -7,12 +7,14 @@ from api.base_url import EveryBaseUrl
 from api.errors import register_errors
 from api.json_response import BareResponse
 from api.pages import register_queries
+from api.rate_limits import register_rate_limits
 from api.routes import BLUEPRINTS
 from api.services import open_services, start_threads
 from api.shutdown import call_at_shutdown
 from api.slots import register_slots
 from api.uploads import UploadRequest, remove_stale
 from shared.logs import configure_logs
+from shared.rate_limits import RateLimits
 from shared.settings import Settings, load_settings
 
 
@@ -37,6 +39,7 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
     register_errors(app)
     register_slots(app, services.slots)
     register_auth(app, services.keys)
+    register_rate_limits(app, RateLimits(services.redis, settings), settings)
     register_queries(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

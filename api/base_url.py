@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RESOURCES = frozenset(
     {
         "account", "collections", "datasets", "deployments", "files", "hardware", "jobs", "models", "predictions",
-        "search", "trainings", "webhooks",
+        "search", "streams", "trainings", "webhooks",
     }
 )  # fmt: skip
 """First parts of native paths. What is not among them is never rewritten: ``/livez``, ``/docs``, ``/console``, ``/v2``."""

@@ -13,7 +13,7 @@ from shared.tensors import input_schema, output_schema
 COG_VERSION = "headrace"
 """Stock clients want a text here and treat only versions below 0.3.9 in a special way, which this is not."""
 
-_LINKS = ("github_url", "paper_url", "license_url", "cover_image_url")
+_LINKS = ("github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
 _TRAINING_OUTPUT = {
     "title": "TrainingOutput",
     "type": "object",
@@ -26,6 +26,13 @@ _TRAINING_OUTPUT = {
 }
 
 
+def model_entry_object(entry: Model | Recipe) -> dict[str, Any]:
+    """A model or a recipe, its newest version looked up."""
+    if isinstance(entry, Recipe):
+        return recipe_model_object(entry)
+    return model_object(entry, next(iter(services().registry.versions(entry.owner, entry.name)), None))
+
+
 def model_object(model: Model, latest: ModelVersion | None) -> dict[str, Any]:
     """A model with its newest version."""
     return {
@@ -35,8 +42,8 @@ def model_object(model: Model, latest: ModelVersion | None) -> dict[str, Any]:
         "description": model.description or None,
         "visibility": model.visibility,
         **{link: getattr(model, link) or None for link in _LINKS},
-        "run_count": 0,
-        "default_example": None,
+        "run_count": services().jobs.runs(model.full_name),
+        "default_example": example_object(model),
         "latest_version": None if latest is None else version_object(latest),
         "created_at": model.created_at,
         "aliases": services().registry.aliases(model.owner, model.name),
@@ -52,12 +59,21 @@ def recipe_model_object(recipe: Recipe) -> dict[str, Any]:
         "description": recipe.description,
         "visibility": "public",
         **dict.fromkeys(_LINKS),
-        "run_count": 0,
+        "run_count": services().jobs.runs(recipe.model),
         "default_example": None,
         "latest_version": recipe_version_object(recipe),
         "created_at": recipe.created_at,
         "aliases": {},
     }
+
+
+def example_object(model: Model) -> dict[str, Any] | None:
+    """The published copy of the prediction that is a model's example, its URLs made whole."""
+    example = services().cards.example(model)
+    if example is None:
+        return None
+    base = services().urls.base
+    return {**example, "urls": {name: base + path for name, path in example["urls"].items()}}
 
 
 def version_object(version: ModelVersion) -> dict[str, Any]:
@@ -103,10 +119,16 @@ def recipe_version_object(recipe: Recipe) -> dict[str, Any]:
 
 
 def alias_object(alias: str, moves: Sequence[AliasMove]) -> dict[str, Any]:
-    """An alias by its newest move; without a version where it was never moved."""
+    """An alias by its newest move; without a version where it was never moved, or was taken away."""
     if not moves:
         return {"alias": alias, "version": None, "sequence": None, "moved_at": None, "by": None, "reason": None}
-    return {name: value for name, value in moves[0].to_json().items() if name != "schema"}
+    return move_object(moves[0])
+
+
+def move_object(move: AliasMove) -> dict[str, Any]:
+    """One move of an alias; without a version where it took the alias away."""
+    form = {name: value for name, value in move.to_json().items() if name != "schema"}
+    return {**form, "version": move.version or None}
 
 
 def _openapi(title: str, **schemas: dict[str, Any]) -> dict[str, Any]:

@@ -81,19 +81,19 @@ def choice_query(name: str, choices: Collection[str]) -> str | None:
     return text
 
 
-def page_url(cursor: str | None) -> str | None:
-    """The URL of this list at another cursor."""
+def page_url(cursor: str | None, **also: str) -> str | None:
+    """The URL of this list at another cursor; ``also`` is what else the query has to have."""
     if cursor is None:
         return None
-    query = [(name, value) for name, value in request.args.items(multi=True) if name != "cursor"]
-    return services().urls(f"{request.path}?{urlencode([*query, ('cursor', cursor)])}")
+    query = {**request.args, **also, "cursor": cursor}
+    return services().urls(f"{request.path}?{urlencode(query)}")
 
 
 def page_object(
-    results: list[Any], next_cursor: str | None = None, previous_cursor: str | None = None
+    results: list[Any], next_cursor: str | None = None, previous_cursor: str | None = None, **also: str
 ) -> dict[str, Any]:
     """One page as the wire has it."""
-    return {"previous": page_url(previous_cursor), "next": page_url(next_cursor), "results": results}
+    return {"previous": page_url(previous_cursor, **also), "next": page_url(next_cursor, **also), "results": results}
 
 
 def cut(

@@ -18,6 +18,7 @@ Two trees, because there are two audiences:
     JobCanceled, JobReleased         leave engine code even through ``except Exception``
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 
@@ -57,6 +58,16 @@ class InvalidInput(ServiceError):
             facts["invalid_fields"] = [{"type": kind, "field": field, "description": detail}]
         super().__init__(detail, **facts)
         self.field = field
+
+    @classmethod
+    def of(cls, problems: Sequence["InvalidInput"]) -> "InvalidInput":
+        """One error for all that does not fit."""
+        if len(problems) == 1:
+            return problems[0]
+        fields = [field for problem in problems for field in problem.facts.get("invalid_fields", ())]
+        error = cls(" ".join(problem.detail for problem in problems), invalid_fields=fields)
+        error.field = problems[0].field
+        return error
 
 
 class IdempotencyMismatch(InvalidInput):
@@ -153,7 +164,10 @@ class JobError(Exception):
 
 
 class InputError(JobError):
-    """Raised when one job's input cannot be decoded (E1001 wrong type, E1002 bomb, E1003 truncated, E1004 shape)."""
+    """Raised when one job's input cannot be decoded.
+
+    E1001 wrong type, E1002 bomb, E1003 truncated, E1004 shape, E1005 a file that it names is gone.
+    """
 
     code = "E1004"
 

@@ -42,6 +42,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:wake:{process}          channel ids of ended jobs that this API process waits for
     P:changed                 channel names of cached facts that changed (keys, aliases, versions)
     P:key:{digest}            hash    an API key: account, name, scopes, times; the key itself is never stored
+    P:rate:{class}:{key id}   hash    tokens of a bucket and when they were counted; expires when it would be full
     P:keys                    set     digests of all keys
     P:webhook-secrets:{account} hash  secret -> when it stops to sign in milliseconds, 0 for the one in use
     P:webhook-trial:{id}      hash    a test message: account, url, channel to wake, result as JSON; ten minutes

@@ -4,7 +4,7 @@ Admission refuses here what a worker could only fail later. No text made here re
 be a secret.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from shared.settings import Settings
 
 # replicate 1.4.0 for JavaScript sends its own client object as input when told to encode files as data URIs.
 _CLIENT_OBJECT = {"auth", "baseUrl", "fileEncodingStrategy"}
+_MOST_PROBLEMS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,18 @@ class CheckedInput:
     threshold: float | None = None
 
 
-def check_input(signature: Signature, value: Any, *, settings: Settings) -> CheckedInput:
+def check_input(signature: Signature, value: Any, *, settings: Settings, places: Container[str] = ()) -> CheckedInput:
     """Checks the ``input`` of a prediction.
 
     Args:
         signature: What the version takes.
         value: The parsed JSON.
         settings: Gives the limit of rows.
+        places: Texts that stand for files of the artifact store, put in by us where URLs were.
 
     Raises:
-        InvalidInput: A field is missing, unknown or ill-typed; names it as ``input.<field>``.
+        InvalidInput: Fields are missing, unknown or ill-typed; names each as ``input.<field>``, a missing one in the
+            sentence only, as stock clients know it.
         TooLarge: More rows than ``inference.max_job_rows``.
     """
     if not isinstance(value, Mapping):
@@ -58,24 +61,26 @@ def check_input(signature: Signature, value: Any, *, settings: Settings) -> Chec
             "input",
         )
     names = [spec.name for spec in signature.inputs]
-    for name in value:
-        if name not in names and name not in OPTION_NAMES:
-            shown = str(name)[:64]
-            raise InvalidInput(
-                f"The model has no input {shown!r}; it takes {', '.join(names)}.",
-                f"input.{shown}",
-                "additional_property_not_allowed",
-            )
-    options = read_options(signature, value)
-    rows = 0
+    problems = [_unknown(name, names) for name in value if name not in names and name not in OPTION_NAMES]
+    options, rows = Options(), 0
+    try:
+        options = read_options(signature, value)
+    except InvalidInput as problem:
+        problems.append(problem)
     for spec in signature.inputs:
-        count = _check_one(spec, value.get(spec.name), settings.inference.max_job_rows)
+        try:
+            count = _check_one(spec, value.get(spec.name), settings.inference.max_job_rows, places)
+        except InvalidInput as problem:
+            problems.append(problem)
+            continue
         if rows and count != rows:
-            raise InvalidInput(
-                f"All inputs must have the same number of rows, but {names[0]} has {rows} and {spec.name} has {count}.",
-                f"input.{spec.name}",
+            sentence = f"but {names[0]} has {rows} and {spec.name} has {count}"
+            problems.append(
+                InvalidInput(f"All inputs must have the same number of rows, {sentence}.", f"input.{spec.name}")
             )
         rows = count
+    if problems:
+        raise InvalidInput.of(problems[:_MOST_PROBLEMS])
     return CheckedInput(rows, options.priority, options.top_k, options.threshold)
 
 
@@ -170,15 +175,24 @@ def output_schema(signature: Signature, labels: Sequence[str] | None) -> dict[st
     }
 
 
-def _check_one(spec: TensorSpec, value: Any, max_rows: int) -> int:
+def _unknown(name: Any, names: Sequence[str]) -> InvalidInput:
+    shown = str(name)[:64]
+    return InvalidInput(
+        f"The model has no input {shown!r}; it takes {', '.join(names)}.",
+        f"input.{shown}",
+        "additional_property_not_allowed",
+    )
+
+
+def _check_one(spec: TensorSpec, value: Any, max_rows: int, places: Container[str]) -> int:
     field = f"input.{spec.name}"
     if value is None:
-        raise InvalidInput(f"{spec.name} is required.", field, "required")
+        raise InvalidInput(f"{spec.name} is required.", "input", "required")
     try:
         rows, _ = rows_of(spec, value)
         if len(rows) > max_rows:
             raise TooLarge(f"{spec.name} has {len(rows)} rows and a job may have {max_rows}: send several jobs.")
-        check_rows(spec, rows)
+        check_rows(spec, rows, places)
     except Mismatch as mismatch:
         raise InvalidInput(f"{spec.name} {mismatch}.", field) from None
     return len(rows)
@@ -191,7 +205,7 @@ def _value_schema(spec: TensorSpec) -> dict[str, Any]:
         return {
             "type": "string",
             "format": "uri",
-            "description": f"An image as data URL or base64, read as {channels}, {height} high and {width} wide. "
+            "description": f"An image as URL, data URL or base64, read as {channels}, {height} high and {width} wide. "
             "A list of images is many rows.",
         }
     if is_plain_text(spec):

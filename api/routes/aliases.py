@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from api.auth import caller, needs
-from api.catalogue import alias_object
+from api.catalogue import alias_object, move_object
 from api.contract import describe
 from api.json_body import read_as
 from api.json_response import json_response
@@ -35,7 +35,9 @@ def list_aliases(owner: str, name: str) -> Response:
     moves: dict[str, list[AliasMove]] = {}
     for move in registry.alias_history(owner, name):
         moves.setdefault(move.alias, []).append(move)
-    return json_response(page_object([alias_object(alias, moves[alias]) for alias in sorted(moves)]))
+    return json_response(
+        page_object([alias_object(alias, moves[alias]) for alias in sorted(moves) if moves[alias][0].version])
+    )
 
 
 @routes.get("/v1/models/<owner>/<name>/aliases/<alias>")
@@ -80,10 +82,9 @@ def _state(owner: str, name: str, alias: str) -> dict[str, Any]:
     found = services()
     found.registry.get_model(owner, name)
     moves = found.registry.alias_history(owner, name, alias)
-    history = [{key: value for key, value in move.to_json().items() if key != "schema"} for move in moves]
     return {
         **alias_object(alias, moves),
-        "history": history,
+        "history": [move_object(move) for move in moves],
         "pending": found.promotions.state(owner, name, alias),
     }
 

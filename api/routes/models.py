@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from api.auth import needs
 from api.catalogue import model_object, recipe_model_object
 from api.contract import describe
 from api.json_body import read_as
 from api.json_response import json_response, no_content
+from api.model_search import found_page
 from api.pages import choice_query, cut, page_object
 from api.parameters import DIRECTIONS, PAGED, SORTS
 from api.schemas.form import Page
@@ -26,9 +27,11 @@ _TEXTS = ("description", "github_url", "paper_url", "license_url", "cover_image_
 
 @routes.get("/v1/models")
 @needs("read")
-@describe({200: Page[ModelObject]}, query=(*PAGED, "sort_by", "sort_direction"))
+@describe({200: Page[ModelObject]}, query=(*PAGED, "sort_by", "sort_direction", "query"))
 def list_models() -> Response:
     """All models and recipes, by the age of the newest version unless told."""
+    if text := request.args.get("query"):
+        return json_response(found_page(text))
     sort = choice_query("sort_by", SORTS) or "latest_version_created_at"
     direction = choice_query("sort_direction", DIRECTIONS) or "desc"
     registry = services().registry
@@ -83,6 +86,7 @@ def delete_model(owner: str, name: str) -> Response:
     is_forced = choice_query("force", ("true", "false")) == "true"
     for version_id in found.registry.delete_model(owner, name, unless_aliased=not is_forced):
         found.queue.fail_version(version_id, version_gone())
+    found.deployments.drop(f"{owner}/{name}")
     return no_content()
 
 

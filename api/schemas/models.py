@@ -90,9 +90,12 @@ class ModelObject(ReplyForm):
     github_url: str | None
     paper_url: str | None
     license_url: str | None
+    weights_url: str | None
     cover_image_url: str | None
     run_count: int
+    """Predictions that were made with it; of a recipe its trainings."""
     default_example: Any
+    """The prediction that was published as its example."""
     latest_version: VersionObject | None
     created_at: Moment
     aliases: dict[str, str]

@@ -150,6 +150,11 @@ class JobStore:
             _cursor("n", previous) if previous is not None else None,
         )
 
+    def runs(self, model: str) -> int:
+        """How many predictions and trainings were ever made with a model, whatever became of them."""
+        with translated():
+            return int(cast(bytes | None, self._redis.hget(self._keys.in_shard("runs"), model)) or 0)
+
     def place(self, job: Job) -> Place | None:
         """Where a waiting job stands, or ``None`` where it waits no more."""
         with translated(), self._redis.pipeline(transaction=False) as pipe:

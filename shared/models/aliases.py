@@ -39,7 +39,7 @@ return next
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """Who moved which alias to which version, when and why."""
+    """Who moved which alias to which version, when and why; the version is empty where the alias was taken away."""
 
     sequence: int
     alias: str
@@ -91,13 +91,14 @@ class AliasLog:
         """The version of each alias, from the index."""
         with translated():
             entries = cast(Mapping[bytes, bytes], self._redis.hgetall(self._key(owner, name)))
-        return {alias.decode(): entry.decode().partition(":")[2] for alias, entry in sorted(entries.items())}
+        versions = {alias.decode(): entry.decode().partition(":")[2] for alias, entry in sorted(entries.items())}
+        return {alias: version for alias, version in versions.items() if version}
 
     def version_of(self, owner: str, name: str, alias: str) -> str | None:
         """The version of one alias, from the index."""
         with translated():
             entry = cast(bytes | None, self._redis.hget(self._key(owner, name), alias))
-        return None if entry is None else entry.decode().partition(":")[2]
+        return None if entry is None else entry.decode().partition(":")[2] or None
 
     def history(self, owner: str, name: str, alias: str | None = None) -> list[AliasMove]:
         """All moves, newest first; of one alias where one is named."""

@@ -11,9 +11,15 @@ from pathlib import Path
 
 from shared.artifacts import ArtifactStore
 from shared.errors import ModelLoadError
-from shared.models.version import ModelVersion
+from shared.models.version import FileFacts, ModelVersion
 
 _GONE = "E1202"
+
+
+def facts_of(local: Path) -> FileFacts:
+    """What a manifest says of a file."""
+    with local.open("rb") as file:
+        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": local.stat().st_size}
 
 
 def fetch_files(store: ArtifactStore, folder: str, version: ModelVersion, cache: Path) -> Path:

@@ -21,6 +21,9 @@ class Model:
     paper_url: str = ""
     license_url: str = ""
     cover_image_url: str = ""
+    weights_url: str = ""
+    example: str = ""
+    """Id of the prediction that is shown as its example, of which a copy is kept beside the record."""
     schema: int = SCHEMA
 
     @property

@@ -9,7 +9,6 @@ The store is the truth. Redis holds an index of it, made again from the store wh
 change and are remembered for ever; what may change is remembered for less than a second.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,13 +19,13 @@ from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
 from shared.models.aliases import AliasLog, AliasMove
-from shared.models.files import fetch_files
+from shared.models.files import facts_of, fetch_files
 from shared.models.index import RegistryIndex
 from shared.models.loads import LoadEvent, LoadRecords
 from shared.models.locks import locked
 from shared.models.lookups import Lookups
 from shared.models.model import Model
-from shared.models.version import RESERVED_OWNER, FileFacts, ModelVersion, is_name, is_version_id, iso
+from shared.models.version import RESERVED_OWNER, ModelVersion, is_name, is_version_id, iso
 from shared.settings import Settings
 
 
@@ -122,7 +121,7 @@ class ModelRegistry:
                 at it makes the same version.
         """
         self.get_model(owner, name)
-        facts = {path: _facts(local) for path, local in files.items()}
+        facts = {path: facts_of(local) for path, local in files.items()}
         version = ModelVersion(owner=owner, name=name, files=facts, **fields)
         folder = _folder(version)
         if not self._store.exists(f"{folder}/version.json"):
@@ -204,7 +203,7 @@ class ModelRegistry:
         self.forget()  # the alias may just have moved elsewhere
         current = self.resolve(owner, name, alias)
         for move in self.alias_history(owner, name, alias):
-            if move.version != current and self._manifest(f"{owner}/{name}", move.version) is not None:
+            if move.version not in (current, "") and self._manifest(f"{owner}/{name}", move.version) is not None:
                 return move.version
         raise Conflict(f"The alias {alias} of {owner}/{name} has no earlier version that could be rolled back to.")
 
@@ -217,6 +216,12 @@ class ModelRegistry:
             move = self._aliases.append(owner, name, alias, version_id, by, reason)
         self._changed()
         return move
+
+    def remove_alias(self, owner: str, name: str, alias: str, by: str, reason: str = "") -> None:
+        """Takes an alias away, so that it points to nothing; its history stays."""
+        with self._locked(owner, name):
+            self._aliases.append(owner, name, alias, "", by, reason)
+        self._changed()
 
     def fetch(self, version: ModelVersion, cache: Path) -> Path:
         """A folder on this machine with the version's files, verified anew at every call.
@@ -289,8 +294,3 @@ def check_name(text: str, field: str) -> None:
 
 def _folder(version: ModelVersion) -> str:
     return f"models/{version.model}/versions/{version.id}"
-
-
-def _facts(local: Path) -> FileFacts:
-    with local.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": local.stat().st_size}

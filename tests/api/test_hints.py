@@ -17,30 +17,41 @@ def detail(reply: Any, status: int) -> str:
     return str(reply.json["detail"])
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "word"),
-    [
-        ("GET", "/v1/hardware", 404, "any text will do"),
-        ("GET", "/v1/deployments", 404, "owner/name"),
-        ("POST", "/v1/deployments/ada/digits/predictions", 404, "owner/name"),
-        ("GET", "/v1/collections", 404, "GET /v1/models"),
-        ("GET", "/v1/search?query=cats", 404, "GET /v1/models"),
-        ("GET", "/v1/webhooks/default/secret", 404, "Prefer: wait"),
-        ("QUERY", "/v1/models", 405, "GET /v1/models"),
-    ],
-)
-def test_what_the_contract_has_and_comes_later_says_so_and_what_to_do(
-    client: FlaskClient, method: str, path: str, status: int, word: str
-) -> None:
-    said = detail(client.open(path, method=method), status)
-    assert "not supported yet" in said and word in said
-
-
-@pytest.mark.parametrize("path", ["/predictions", "/files", "/v1/prediction", "/v1", "/"])
+@pytest.mark.parametrize("path", ["/prediction", "/v1/prediction", "/v1", "/v2/predictions"])
 def test_a_path_where_nothing_is_says_which_paths_there_are(client: FlaskClient, path: str) -> None:
     said = detail(client.post(path), 404)
     assert f"nothing at {path};" in said
     assert "/v1/predictions" in said and "docs/http.md" in said
+
+
+def test_fields_that_do_not_fit_are_lines_as_users_know_them(client: FlaskClient, version: ModelVersion) -> None:
+    reply = client.post("/v1/predictions", json={"version": version.id, "input": {"picture": 1}})
+    assert reply.json is not None and reply.json["title"] == "Input validation failed"
+    first, second, end = detail(reply, 422).split("\n")
+    assert first.startswith("- input.picture: The model has no input 'picture'")
+    assert (second, end) == ("- input: image is required.", "")
+    fields = reply.json["invalid_fields"]
+    assert [field["field"] for field in fields] == ["input.picture", "input"]
+    assert fields[1] == {"type": "required", "field": "input", "description": "image is required."}
+    deployment = client.post("/v1/deployments", json={"name": "x", "hardware": 3})
+    assert "- hardware: hardware must be a text.\n" in detail(deployment, 422)
+
+
+def test_the_client_that_the_javascript_client_sends_as_input_is_refused_and_nothing_of_it_repeated(
+    client: FlaskClient, version: ModelVersion, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sent = {"auth": "hr_secret", "baseUrl": "https://example.org", "fileEncodingStrategy": "data-uri", "image": PIXEL}
+    for path in ("/v1/predictions", "/v1/models/ada/digits/predictions"):
+        reply = client.post(path, json={"version": version.id, "input": sent})
+        assert "fileEncodingStrategy" in detail(reply, 422)
+        assert b"hr_secret" not in reply.data
+    assert "hr_secret" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_what_no_repetition_can_mend_says_so(client: FlaskClient, version: ModelVersion) -> None:
+    reply = client.delete(f"/v1/models/ada/digits/versions/{version.id}")
+    assert (reply.status_code, reply.headers["x-should-retry"]) == (409, "false")
+    assert "x-should-retry" not in client.get("/v1/predictions/none").headers
 
 
 def test_too_many_parts_say_how_many_there_may_be(

@@ -126,20 +126,33 @@ def test_typed_arrays_of_javascript_are_lists() -> None:
 
 def test_missing_extra_and_ill_typed_fields_are_named() -> None:
     missing = refusal(PICTURES, {})
-    assert (missing.field, missing.facts["invalid_fields"][0]["type"]) == ("input.image", "required")
+    assert (missing.field, missing.facts["invalid_fields"][0]["type"]) == ("input", "required")
     extra = refusal(PICTURES, {"image": IMAGE, "colour": "red"})
     assert extra.field == "input.colour"
     assert extra.facts["invalid_fields"][0]["type"] == "additional_property_not_allowed"
     assert refusal(PICTURES, {"image": 5}).field == "input.image"
-    assert refusal(PICTURES, {"image": None}).field == "input.image"
+    assert refusal(PICTURES, {"image": None}).field == "input"
     for value in (None, [], "image", 5):
         assert refusal(PICTURES, value).field == "input"
 
 
-def test_a_web_address_is_refused_with_what_to_do_instead() -> None:
-    for address in ("https://example.org/cat.png", "HTTP://example.org"):
-        detail = refusal(PICTURES, {"image": address}).detail
-        assert "not supported yet" in detail and "data URL" in detail
+def test_all_that_does_not_fit_is_named_at_once() -> None:
+    many = refusal(numbers("float32"), {"y": 1, "priority": "urgent", "z": 2})
+    fields = [(field["type"], field["field"]) for field in many.facts["invalid_fields"]]
+    unknown = "additional_property_not_allowed"
+    assert fields == [(unknown, "input.y"), (unknown, "input.z"), ("enum", "input.priority"), ("required", "input")]
+    assert "x is required." in many.detail and "'z'" in many.detail
+    crowd = refusal(numbers("float32"), {f"y{number}": 1 for number in range(50)})
+    assert len(crowd.facts["invalid_fields"]) == 10
+
+
+def test_a_place_in_the_artifact_store_is_taken_from_us_and_from_nobody_else() -> None:
+    place, other = "artifact:files/a1/content", "artifact:files/a2/content"
+    for value in (place, [IMAGE, place]):
+        assert "must be a URL" in refusal(PICTURES, {"image": value}).detail
+        check_input(PICTURES, {"image": value}, settings=SETTINGS, places={place})
+    with pytest.raises(InvalidInput, match="row 2 of 2"):
+        check_input(PICTURES, {"image": [place, other]}, settings=SETTINGS, places={place})
 
 
 @pytest.mark.parametrize("text", ["", "a", "ab=", "====", "a-_b", "data:image/png,abcd", "data:image/png;base64", "ä"])

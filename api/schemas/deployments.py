@@ -1,0 +1,83 @@
+"""The forms of deployments, and of what they run on."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from api.schemas.form import ReplyForm, RequestForm
+from api.schemas.models import Moment, Name
+
+Instances = Annotated[int, Field(ge=0, le=10_000)]
+Pool = Annotated[str, Field(min_length=1, max_length=64)]
+Reference = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class NewDeployment(RequestForm):
+    """A deployment; its owner is the account of the key."""
+
+    name: Name
+    """Also the name of the model's alias that it serves."""
+    model: Reference
+    """The model, ``owner/name``."""
+    version: Reference
+    """What it serves first: an id of the model's, or ``owner/name`` for what is in production."""
+    hardware: Pool
+    """The pool of workers that takes its jobs, as ``GET /v1/hardware`` lists them."""
+    min_instances: Instances = 0
+    """Kept and shown for whoever scales the workers."""
+    max_instances: Instances = 1
+    """Kept and shown for whoever scales the workers."""
+
+
+class DeploymentChanges(RequestForm):
+    """What is to change; the rest stays."""
+
+    version: Reference | None = None
+    """What it serves as soon as the workers of its pool have it ready."""
+    hardware: Pool | None = None
+    min_instances: Instances | None = None
+    max_instances: Instances | None = None
+
+
+class DeploymentAccount(ReplyForm):
+    """Who made a release."""
+
+    type: str
+    username: str
+    name: str
+
+
+class Configuration(ReplyForm):
+    """Where a release runs."""
+
+    hardware: str
+    min_instances: int
+    max_instances: int
+
+
+class ReleaseObject(ReplyForm):
+    """What a deployment serves now."""
+
+    number: int
+    """Moves of the alias and changes of the configuration so far."""
+    model: str
+    version: str
+    created_at: Moment
+    created_by: DeploymentAccount
+    configuration: Configuration
+
+
+class DeploymentObject(ReplyForm):
+    """A deployment."""
+
+    owner: str
+    name: str
+    current_release: ReleaseObject | None
+
+
+class Hardware(ReplyForm):
+    """A pool of workers."""
+
+    sku: str
+    """The name of the pool."""
+    name: str
