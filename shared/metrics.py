@@ -18,6 +18,7 @@ from shared.jobs.job import JobKind, JobStatus
 from shared.jobs.queue import subject_of
 from shared.keyspace import SHARDS
 from shared.settings import Settings
+from shared.webhooks.figures import WebhookFigures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Content type of what ``Metrics.text`` returns."""
@@ -39,6 +40,7 @@ class Metrics:
         self._redis = redis
         self._names = open_keyspace(settings)
         self._heartbeats = Heartbeats(redis, settings)
+        self._figures = WebhookFigures(redis, settings)
 
     def text(self) -> bytes:
         """One scrape.
@@ -46,7 +48,7 @@ class Metrics:
         Raises:
             Unavailable: Redis does not answer.
         """
-        families = [*self._totals(), *self._queues(), self._workers()]
+        families = [*self._totals(), *self._queues(), self._workers(), *self._webhooks()]
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Fixed(families))
         return generate_latest(registry)
@@ -126,6 +128,21 @@ class Metrics:
         for labels, count in sorted(counts.items()):
             living.add_metric(labels, count)
         return living
+
+    def _webhooks(self) -> Iterator[Metric]:
+        figures = self._figures.read()
+        attempts = CounterMetricFamily(
+            "headrace_webhook_attempts", "Attempts to deliver webhooks.", labels=("event", "outcome")
+        )
+        for labels, count in sorted(figures.attempts.items()):
+            attempts.add_metric(labels, count)
+        yield attempts
+        yield CounterMetricFamily("headrace_webhook_dead_letters", "Webhooks that were given up.", figures.given_up)
+        for name, what, value in (
+            ("headrace_outgoing_waiting", "Webhooks and downloads that are due now or later.", figures.waiting),
+            ("headrace_webhook_open_circuits", "Hosts that get no webhooks for a while.", figures.open_circuits),
+        ):
+            yield GaugeMetricFamily(name, what, value=value)
 
 
 class _Fixed(Collector):

@@ -4,7 +4,6 @@ An address is exact, host and port, and its registration ends by itself within a
 """
 
 import ipaddress
-import time
 from typing import Any
 
 from shared.connections import Redis, open_keyspace, translated
@@ -14,7 +13,6 @@ from shared.settings import Settings
 LIFE_SECONDS = 60.0
 """How long a registration stands unless it is renewed."""
 
-_CACHE_SECONDS = 1.0
 _MAX = 100
 
 
@@ -29,8 +27,6 @@ class Listeners:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._key = open_keyspace(settings).plain("listeners")
-        self._seen: frozenset[str] = frozenset()
-        self._until = 0.0
 
     def add(self, address: str) -> str:
         """Registers an address for a minute, or renews it; returns it as it is compared.
@@ -56,13 +52,10 @@ class Listeners:
             self._redis.zrem(self._key, exact(address))
 
     def living(self) -> frozenset[str]:
-        """The addresses that are registered now; asked of Redis at most once a second."""
-        if time.monotonic() >= self._until:
-            with translated():
-                found: Any = self._redis.zrangebyscore(self._key, self._now(), "+inf")
-            self._seen = frozenset(member.decode() for member in found)
-            self._until = time.monotonic() + _CACHE_SECONDS
-        return self._seen
+        """The addresses that are registered now; asked for only where a loopback address is to be called."""
+        with translated():
+            found: Any = self._redis.zrangebyscore(self._key, self._now(), "+inf")
+        return frozenset(member.decode() for member in found)
 
     def _now(self) -> int:
         with translated():
