@@ -15,6 +15,7 @@ _MODEL_PREDICTIONS = "/v1/models/{owner}/{name}/predictions"
 _PREDICTIONS = "/v1/predictions"
 _TRAININGS = "/v1/models/{owner}/{name}/versions/{version_id}/trainings"
 _FOLLOWED = ("get", "post")
+_OWN = ("Input", "Output", "TrainingInput")  # what a reader looks for comes first
 
 
 def prediction_document(
@@ -87,7 +88,7 @@ def _document(
         "tags": [tag for tag in whole["tags"] if tag["name"] in tags],
         "paths": paths,
         "components": {
-            "schemas": {name: schemas[name] for name in sorted(needed)},
+            "schemas": {name: schemas[name] for name in sorted(needed, key=lambda name: (name not in _OWN, name))},
             "securitySchemes": whole["components"]["securitySchemes"],
         },
     }

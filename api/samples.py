@@ -42,7 +42,7 @@ class Sample:
     def python(self) -> str:
         """An expression in Python."""
         if self.is_printed:
-            return repr(self.value)
+            return json.dumps(self.value) if isinstance(self.leaf, str) else repr(self.value)
         text = f"[{self.leaf!r}] * {self.shape[-1]}"
         for size in reversed(self.shape[:-1]):
             text = f"[{text} for _ in range({size})]"

@@ -28,7 +28,7 @@ function show(spec, key) {
     deepLinking: true,
     validatorUrl: null,
     displayRequestDuration: true,
-    defaultModelsExpandDepth: 0,
+    defaultModelsExpandDepth: model ? 2 : 0,
     docExpansion: model ? "list" : "none",
     onComplete: () => {
       if (key) ui.preauthorizeApiKey("key", key);
