@@ -17,6 +17,9 @@ import fsspec
 from shared.errors import Unavailable
 from shared.settings import Settings
 
+REFERENCE = "artifact:"
+"""How a text begins that stands for a file of the store, ``artifact:files/{id}/content``; nothing that clients send does."""
+
 
 class ArtifactStore:
     """Files under one root.

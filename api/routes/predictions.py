@@ -1,9 +1,11 @@
 """Predictions: make, read, list, cancel and delete them."""
 
+from dataclasses import replace
+
 import orjson
 from flask import Blueprint, Response
 
-from api.auth import ANY_SCOPE, caller, needs
+from api.auth import ANY_SCOPE, caller, for_pages, needs
 from api.bodies import IMAGE_TYPES, Body, check_keys, read_body, whole_input
 from api.contract import Media, describe
 from api.headers import JobHeaders, read_job_headers
@@ -15,8 +17,8 @@ from api.schemas.form import Page
 from api.schemas.jobs import JobObject
 from api.services import services
 from api.versions import UnknownVersion, admissible, named_version, production
-from api.webhook_requests import read_webhook
-from shared.errors import InvalidInput
+from api.webhook_requests import WEBHOOK_FIELDS, read_webhook
+from shared.errors import Forbidden, InvalidInput
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
 from shared.jobs.queue import NewJob, queue_of
@@ -51,6 +53,7 @@ def create_prediction() -> Response:
 
 @routes.post("/v1/models/<owner>/<name>/predictions")
 @needs("predictions:write")
+@for_pages
 @describe(
     {201: JobObject},
     body=NewModelPrediction,
@@ -62,6 +65,8 @@ def create_model_prediction(owner: str, name: str) -> Response:
     """Makes a prediction with the version of a model that is in production, or the one of its versions in the body."""
     headers, body = _read()
     check_keys(body.keys)
+    if caller().only_model:
+        headers = _of_page(f"{owner}/{name}", body, headers)
     reference = body.keys.get("version")
     if reference is None:
         return _create(production(owner, name), body, headers)
@@ -102,6 +107,7 @@ def list_predictions() -> Response:
 
 @routes.get("/v1/predictions/<job_id>")
 @needs("read")
+@for_pages
 @describe({200: JobObject}, query=("wait",))
 def get_prediction(job_id: str) -> Response:
     """A job of any kind: the replies to the creation of trainings of other servers point here."""
@@ -110,6 +116,7 @@ def get_prediction(job_id: str) -> Response:
 
 @routes.post("/v1/predictions/<job_id>/cancel")
 @needs(ANY_SCOPE)
+@for_pages
 @describe({200: JobObject})
 def cancel_prediction(job_id: str) -> Response:
     """Cancels a job of any kind."""
@@ -122,6 +129,22 @@ def cancel_prediction(job_id: str) -> Response:
 def delete_prediction(job_id: str) -> Response:
     """Deletes a prediction."""
     return delete_job(job_id, [JobKind.PREDICTION])
+
+
+def _of_page(model: str, body: Body, headers: JobHeaders) -> JobHeaders:
+    """The headers of a create that a page sent: what it repeats is its own, never a job of the key behind its token.
+
+    Raises:
+        Forbidden: The page asks for more than its token is good for.
+    """
+    token = caller()
+    if model != token.only_model:
+        raise Forbidden(f"This browser token is for {token.only_model} only.")
+    for name in ("version", *WEBHOOK_FIELDS):
+        if body.keys.get(name):
+            raise Forbidden(f"A browser token cannot set {name}; leave it out.")
+    key = f"{token.id}:{headers.idempotency_key}" if headers.idempotency_key else ""
+    return replace(headers, idempotency_key=key, attempt=None)
 
 
 def _read() -> tuple[JobHeaders, Body]:

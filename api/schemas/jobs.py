@@ -1,6 +1,7 @@
 """The form of a job, which is one for every kind."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from api.schemas.form import ReplyForm
 from api.schemas.models import Moment
@@ -10,6 +11,8 @@ from shared.jobs.job import JobKind, JobStatus
 class JobObject(ReplyForm):
     """One unit of work of any kind."""
 
+    path_names: ClassVar[Mapping[str, str]] = {"job_id": "id"}
+
     id: str
     model: str
     """``owner/name``; empty where the job has none."""
@@ -17,7 +20,7 @@ class JobObject(ReplyForm):
     input: Any
     """As it was sent; null once it was removed."""
     output: Any
-    """What its kind puts out; null until the job has ended."""
+    """What its kind puts out; null until the job has ended; a URL where it is too large for a reply."""
     error: str | None
     """The code and a sentence, ``E1003: the image is truncated``."""
     status: JobStatus

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.artifacts import ArtifactStore
+from shared.artifacts import REFERENCE, ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PURPOSE = "output"
 """What the signed URLs of outputs are for."""
 
-_MARK = "artifact:"
 _PENDING_SECONDS = 86_400.0
 
 
@@ -37,14 +36,14 @@ class OutputFile:
     @property
     def reference(self) -> bytes:
         """What stands in the record in its place."""
-        return f"{_MARK}{self.path} {self.size}".encode()
+        return f"{REFERENCE}{self.path} {self.size}".encode()
 
     @classmethod
     def parse(cls, text: bytes) -> "OutputFile | None":
         """Reads what stands in a record; ``None`` for an output as such."""
-        if not text.startswith(_MARK.encode()):
+        if not text.startswith(REFERENCE.encode()):
             return None
-        path, _, size = text.decode().removeprefix(_MARK).partition(" ")
+        path, _, size = text.decode().removeprefix(REFERENCE).partition(" ")
         return cls(path, int(size))
 
 

@@ -56,8 +56,8 @@ class JobQueue:
         shard = new.id[0]
         default = lives.prediction_deadline_seconds if new.kind is JobKind.PREDICTION else lives.other_deadline_seconds
         life = default if new.deadline_seconds is None else new.deadline_seconds
-        size, spill, inline = len(new.input), "", new.input
-        if size > lives.inline_input_bytes and self._spills is not None:
+        size, spill, inline = new.size, "", new.input
+        if len(inline) > lives.inline_input_bytes and self._spills is not None:
             spill, inline = self._spills.write(new.id, new.input, life), b""
         record: list[str | int] = [
             "schema", SCHEMA, "kind", new.kind, "key_id", new.key_id, "model", new.model, "version", new.version,

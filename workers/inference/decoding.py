@@ -17,6 +17,7 @@ import orjson
 from numpy.typing import NDArray
 from PIL import Image
 
+from shared.artifacts import REFERENCE
 from shared.errors import InputError, InvalidInput
 from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.rows import Mismatch, file_bytes, flat_rows, is_plain_text, rows_of
@@ -26,6 +27,13 @@ from workers.images import FORMATS, open_image
 
 Row = Mapping[str, NDArray[Any]]
 """One row of every input by name. An image is uint8 also where the model takes floats; the batch converts."""
+
+ReadFile = Callable[[str], bytes]
+"""Reads what stands behind a text that names a file of the artifact store."""
+
+
+def _no_files(reference: str) -> bytes:
+    raise InputError(f"a file is named that is not there: {reference}", "E1005")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,11 @@ class DecodedJob:
 
 
 def decode(
-    signature: Signature, value: bytes | Mapping[str, Any], settings: Settings, until: float = math.inf
+    signature: Signature,
+    value: bytes | Mapping[str, Any],
+    settings: Settings,
+    until: float = math.inf,
+    read: ReadFile = _no_files,
 ) -> DecodedJob:
     """Decodes the input of one job.
 
@@ -50,10 +62,12 @@ def decode(
         value: The input, parsed or still JSON.
         settings: Give the limits of pixels, rows and bytes.
         until: When to stop decoding ahead, by the steady clock; rows that are left decode when their call is made.
+        read: Reads the bytes that stand behind a text of ours in the input, ``artifact:files/{id}/content``.
 
     Raises:
-        InputError: E1001 no image, E1002 too large, E1003 truncated, E1004 anything else that does not fit; names
-            the row where the job has several.
+        InputError: E1001 no image, E1002 too large, E1003 truncated, E1005 a file that is gone, E1004 anything else
+            that does not fit; names the row where the job has several.
+        JobError: The artifact store is away.
     """
     parsed = _parsed(value)
     try:
@@ -73,12 +87,14 @@ def decode(
     taken = 0
     decoded: list[Row | Callable[[], Row]] = []
     for index in range(count):
-        values = {name: rows[index] for name, rows in columns.items()}
+        values: Mapping[str, Any] = {name: rows[index] for name, rows in columns.items()}
         is_late = time.monotonic() > until
+        if not is_late:
+            values = _with_files(signature, values, index, count, read)
         if is_late or taken + _image_bytes(signature, values, settings.inference.max_pixels) > share:
-            decoded.append(partial(_decode_row, signature, values, index, count, settings))
+            decoded.append(partial(_decode_row, signature, values, index, count, settings, read))
             continue
-        row = _decode_row(signature, values, index, count, settings)
+        row = _decode_row(signature, values, index, count, settings, read)
         taken += sum(array.nbytes for array in row.values())
         decoded.append(row)
     return DecodedJob(decoded, is_many, options.top_k, options.threshold)
@@ -125,7 +141,27 @@ def _rows(spec: TensorSpec, value: Mapping[str, Any]) -> tuple[Sequence[Any], bo
         raise InputError(f"{spec.name} {mismatch}") from mismatch
 
 
-def _decode_row(signature: Signature, values: Mapping[str, Any], index: int, count: int, settings: Settings) -> Row:
+def _with_files(
+    signature: Signature, values: Mapping[str, Any], index: int, count: int, read: ReadFile
+) -> Mapping[str, Any]:
+    """The values of a row with bytes where images name files of the artifact store; a text that looks so is a text."""
+    named = [spec.name for spec in signature.inputs if spec.kind is TensorKind.IMAGE and _is_file(values[spec.name])]
+    if not named:
+        return values
+    try:
+        return {**values, **{name: read(values[name]) for name in named}}
+    except InputError as error:
+        raise InputError(row_prefix(index, count) + error.message, error.code) from error
+
+
+def _is_file(value: object) -> bool:
+    return type(value) is str and value.startswith(REFERENCE)
+
+
+def _decode_row(
+    signature: Signature, values: Mapping[str, Any], index: int, count: int, settings: Settings, read: ReadFile
+) -> Row:
+    values = _with_files(signature, values, index, count, read)
     try:
         row = {spec.name: _array(spec, values[spec.name], settings) for spec in signature.inputs}
         size = row_bytes(signature, [array.shape for array in row.values()])
@@ -141,14 +177,18 @@ def _decode_row(signature: Signature, values: Mapping[str, Any], index: int, cou
 
 def _array(spec: TensorSpec, value: Any, settings: Settings) -> NDArray[Any]:
     try:
-        if spec.kind is TensorKind.IMAGE and isinstance(value, str):
-            return _image(spec, file_bytes(value), settings.inference.max_pixels)
+        if spec.kind is TensorKind.IMAGE and isinstance(value, str | bytes):
+            return _image(spec, _file_bytes(value), settings.inference.max_pixels)
         if is_plain_text(spec):
             return np.array(value if spec.shape == () else [value], dtype=object)
         leaves, shape = flat_rows(spec, [value])
         return np.array(leaves, dtype=array_dtype(spec)).reshape(shape)
     except Mismatch as mismatch:
         raise InputError(f"{spec.name} {mismatch}") from mismatch
+
+
+def _file_bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else file_bytes(value)
 
 
 def _image(spec: TensorSpec, data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -170,14 +210,14 @@ def _image_bytes(signature: Signature, values: Mapping[str, Any], max_pixels: in
     total = 0
     for spec in signature.inputs:
         value = values[spec.name]
-        if spec.kind is not TensorKind.IMAGE or not isinstance(value, str):
+        if spec.kind is not TensorKind.IMAGE or not isinstance(value, str | bytes):
             continue
         channels = spec.shape[-1] or 4
         if spec.is_fixed:
             total += (spec.shape[0] or 1) * (spec.shape[1] or 1) * channels
             continue
         try:
-            with Image.open(io.BytesIO(file_bytes(value)), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(_file_bytes(value)), formats=FORMATS) as image:
                 pixels = image.width * image.height
                 total += pixels * channels if pixels <= max_pixels else 0
         except Exception:

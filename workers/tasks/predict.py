@@ -44,6 +44,7 @@ def model_cache() -> "ModelCache":
 def drain() -> "Drain":
     """The one drain of this process."""
     from workers.inference.drain import Drain
+    from workers.inference.payloads import Payloads
 
     process = current_process()
     return Drain(
@@ -51,7 +52,7 @@ def drain() -> "Drain":
         process.claims,
         model_cache(),
         process.registry,
-        process.artifacts,
+        Payloads(process.artifacts, process.outputs, process.settings),
         process.settings,
         process.stopping,
     )

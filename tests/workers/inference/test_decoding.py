@@ -290,3 +290,32 @@ def test_what_admission_would_have_refused_is_an_error_of_the_job(value: object,
 def test_more_rows_than_a_job_may_have_are_refused(signature_of) -> None:
     settings = Settings(inference=InferenceSettings(max_job_rows=3))
     assert code_of(lambda: decode(signature_of(a=("tensor", "int8", ())), {"a": [1, 2, 3, 4]}, settings)) == "E1002"
+
+
+def test_files_of_the_store_are_read_row_by_row_and_one_that_is_gone_names_its_row(
+    signature_of: Callable[..., Signature], data_url
+) -> None:
+    stored = {"artifact:files/a1/content": base64.b64decode(data_url(COLOURS).partition(",")[2])}
+
+    def read(reference: str) -> bytes:
+        if reference not in stored:
+            raise InputError("gone", "E1005")
+        return stored[reference]
+
+    for size in ((None, None), (3, 2)):
+        signature = signature_of(image=("image", "uint8", (*size, 3)))
+        value = {"image": ["artifact:files/a1/content", data_url(COLOURS)]}
+        for until in (0.0, float("inf")):
+            job = decode(signature, value, SETTINGS, until, read)
+            assert all(np.array_equal(row["image"], COLOURS) for row in arrays(job))
+        with pytest.raises(InputError, match="row 2 of 2: gone") as caught:
+            decode(signature, {"image": ["artifact:files/a1/content", "artifact:x"]}, SETTINGS, read=read)
+        assert caught.value.code == "E1005"
+
+
+def test_a_text_that_looks_like_a_file_of_the_store_is_a_text(signature_of: Callable[..., Signature]) -> None:
+    def read(reference: str) -> bytes:
+        raise AssertionError(reference)
+
+    job = decode(signature_of(x=("text", "string", ())), {"x": "artifact:files/a1/content"}, SETTINGS, read=read)
+    assert arrays(job)[0]["x"][()] == "artifact:files/a1/content"

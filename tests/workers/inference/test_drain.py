@@ -10,13 +10,16 @@ from shared.artifacts import ArtifactStore
 from shared.connections import Redis
 from shared.errors import Unavailable
 from shared.jobs.job import Job, JobKind, JobStatus, new_job_id
+from shared.jobs.outputs import LargeOutputs
 from shared.jobs.queue import JobQueue, NewJob, queue_of
 from shared.jobs.store import JobStore
+from shared.jobs.sweeps import Sweeper
 from shared.models.registry import ModelRegistry
-from shared.settings import Settings
+from shared.settings import FilesSettings, Settings
 from workers.claims import Claims
 from workers.inference.decoding import decode
 from workers.inference.drain import Drain
+from workers.inference.payloads import Payloads
 
 POOL = "predict.cpu"
 VERSION = "0" * 64
@@ -51,9 +54,10 @@ def drain_of(
 ) -> Iterator[Callable[[Any], Drain]]:
     claims = Claims(queue, settings)
 
-    def make(model: Any, store: Any = artifacts) -> Drain:
+    def make(model: Any, store: Any = artifacts, of: Settings = settings) -> Drain:
         registry = ModelRegistry(artifacts, redis, settings)
-        return Drain(queue, claims, Held(model), registry, store, settings, threading.Event())  # type: ignore[arg-type]
+        payloads = Payloads(store, LargeOutputs(redis, of, store), of)
+        return Drain(queue, claims, Held(model), registry, payloads, settings, threading.Event())  # type: ignore[arg-type]
 
     yield make
     claims.release_all()
@@ -141,7 +145,7 @@ def test_an_answer_that_is_too_large_or_no_json_fails_its_job_alone(
 def test_an_input_is_read_again_when_the_store_was_away_for_a_moment(
     drain_of: Any, submit: Any, jobs: JobStore, doubler: Any, artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.inference.drain.STORE_PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("workers.inference.payloads.STORE_PAUSES", (0.01, 0.01, 0.01))
     failures = [Unavailable("away"), Unavailable("away")]
 
     class Store:
@@ -179,3 +183,29 @@ def test_a_canceled_job_is_decoded_no_further(
     assert run_batch(model, [job], settings.batching, keep) == [DROPPED]
     assert len(asked) == 10
     assert model.calls == []
+
+
+def test_an_output_too_large_for_a_reply_becomes_a_file_that_goes_with_its_job(
+    drain_of: Any,
+    submit: Any,
+    jobs: JobStore,
+    queue: JobQueue,
+    doubler: Any,
+    redis: Redis,
+    artifacts: ArtifactStore,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small = settings.model_copy(update={"files": FilesSettings(inline_output_bytes=100)})
+    drain = drain_of(doubler, of=small)
+    job_id, other = submit(f'{{"x": {[1] * 60}}}'), submit('{"x": 1}')
+    drain.run(POOL, job_id)
+    job = read(jobs, job_id)
+    assert (job.status, job.output) == (JobStatus.SUCCEEDED, None) and read(jobs, other).output == 2
+    assert job.output_file is not None and artifacts.read(job.output_file.path) == b"[" + b"2.0," * 59 + b"2.0]"
+    assert job.output_file.size == 240 + 1
+    due = redis.zscore("headrace:{a}:spilled", job.output_file.path)
+    assert due == pytest.approx((time.time() + settings.jobs.retain_seconds) * 1000, abs=5000)
+    assert queue.delete(job_id)
+    assert Sweeper(redis, settings, artifacts).run_once()
+    assert artifacts.names("outputs") == []
