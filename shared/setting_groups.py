@@ -35,6 +35,8 @@ class ArtifactsSettings(SettingGroup):
 
     url: str = ""
     """Any fsspec URL (``file:///…``, ``s3://…``, ``gs://…``); empty means the folder ``artifacts`` in the data folder."""
+    cache_bytes: Count = 21_474_836_480
+    """What copies of versions may take on a worker's machine where the store is elsewhere: 20 GiB; the least recently loaded go first."""
 
 
 class JobsSettings(SettingGroup):

@@ -41,6 +41,7 @@ def fetch_files(store: ArtifactStore, folder: str, version: ModelVersion, cache:
     copy = cache / version.id
     if copy.is_dir():
         try:
+            os.utime(copy)  # `prune_copies` sees by it which copies are in use
             _verify(version, copy)
             return copy
         except ModelLoadError:

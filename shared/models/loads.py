@@ -1,12 +1,12 @@
 """Counts the loads of versions that failed or crashed, so that a version that kills its workers is left alone.
 
 A load is written down before it begins. One that ends badly is counted; one whose process is gone was a crash and is
-counted when somebody next looks, so that loads under way in healthy workers never speak against a version.
+counted when somebody next looks, so that loads under way in healthy workers never speak against a version. Moments are
+by Redis' clock, since they are compared on other machines than they were written on.
 """
 
 import os
 import socket
-import time
 from collections.abc import Mapping
 from typing import Literal, cast
 
@@ -58,12 +58,12 @@ class LoadRecords:
             if event == "good":
                 self._redis.delete(key)
             elif event == "failed":
-                self._redis.hset(key, field, f"{time.time():.3f}")
+                self._redis.hset(key, field, f"{self._now():.3f}")
                 self._fail(keys=[key], args=[field, error])
             else:
                 # The same process cannot begin twice: a restarted container has its old number again.
                 self._count_crashes(version, {field.encode(): b"0"})
-                self._redis.hset(key, field, f"{time.time():.3f}")
+                self._redis.hset(key, field, f"{self._now():.3f}")
 
     def unloadable(self, version: str) -> str | None:
         """Why the version is not to be loaded any more, ``None`` while it may be."""
@@ -85,18 +85,22 @@ class LoadRecords:
             self._redis.delete(self._key(version))
 
     def _count_crashes(self, version: str, record: Mapping[bytes, bytes]) -> bool:
-        crashed = [
-            field for field, begun in record.items() if field.startswith(b"begun:") and self._is_over(field, begun)
-        ]
+        begun = {field: float(moment) for field, moment in record.items() if field.startswith(b"begun:")}
+        now = self._now() if begun else 0.0
+        crashed = [field for field, moment in begun.items() if self._is_over(field, now - moment)]
         for field in crashed:
             self._fail(keys=[self._key(version)], args=[field, "the worker process died while it loaded the version"])
         return bool(crashed)
 
-    def _is_over(self, field: bytes, begun: bytes) -> bool:
+    def _is_over(self, field: bytes, age_seconds: float) -> bool:
         _, host, pid = field.decode().rsplit(":", 2)
-        if time.time() - float(begun) > self._timeout:
+        if age_seconds > self._timeout:
             return True
         return host == self._host and not _is_alive(int(pid))
+
+    def _now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return float(seconds) + float(microseconds) / 1e6
 
     def _read(self, version: str) -> Mapping[bytes, bytes]:
         return cast(Mapping[bytes, bytes], self._redis.hgetall(self._key(version)))

@@ -8,6 +8,7 @@ import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,10 +17,12 @@ import psutil
 import structlog
 from numpy.typing import NDArray
 
-from shared.errors import ModelLoadError, NotFound
+from shared.errors import ModelLoadError, NotFound, ServiceError
+from shared.models.copies import prune_copies
 from shared.models.signature import Signature
 from shared.models.version import ModelVersion
 from shared.settings import BatchingSettings, Settings
+from workers.inference.sample import read_sample
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +120,11 @@ class ModelCache:
         before = _resident_bytes()
         try:
             model = loader(version, folder, self._settings)
-            warm_up(model, self._settings.batching)
+            warm_up(
+                model,
+                self._settings.batching,
+                read_sample(version, folder, self._settings.batching.max_decoded_bytes),
+            )
             needed = max(model.memory_bytes, _resident_bytes() - before)
             budget = self._settings.inference.memory_budget_bytes
             if needed > budget:
@@ -140,11 +147,22 @@ class ModelCache:
             version = self._versions.version(version_id)
         except NotFound as error:
             raise ModelLoadError("the version no longer exists", "E1202") from error
+        cache = self._settings.data_dir.expanduser() / "cache" / "versions"
         try:
-            return version, self._versions.fetch(version, self._settings.data_dir.expanduser() / "cache" / "versions")
+            folder = self._versions.fetch(version, cache)
         except ModelLoadError as error:
             self._versions.record_load(version_id, "failed", error.message)
             raise
+        with suppress(ServiceError, OSError):  # another load looks again
+            prune_copies(cache, self._settings.artifacts.cache_bytes, self._exists)
+        return version, folder
+
+    def _exists(self, version_id: str) -> bool:
+        try:
+            self._versions.version(version_id)
+        except NotFound:
+            return False
+        return True
 
     def _make_room(self, needed: int) -> None:
         dropped = False
@@ -158,18 +176,24 @@ class ModelCache:
             gc.collect()  # layers and their graphs refer to each other
 
 
-def warm_up(model: LoadedModel, batching: BatchingSettings) -> None:
+def warm_up(model: LoadedModel, batching: BatchingSettings, sample: Mapping[str, NDArray[Any]] | None = None) -> None:
     """Runs every allowed batch size once, so that no caller pays for a first time.
 
-    Axes of any size have no size to be right for, so the smallest sample that the model takes stands for them.
+    Args:
+        model: What runs.
+        batching: The sizes.
+        sample: A row that the model takes. Without one zeros stand for it; axes of any size have no size to be right
+            for, so they get the smallest that the model takes.
 
     Raises:
         ModelLoadError: The model does not answer one item for each row.
     """
-    is_fixed = all(spec.is_fixed for spec in model.signature.inputs)
-    sample = SAMPLE_SIZES[0] if is_fixed else _least_sample(model)
+    if sample is None:
+        is_fixed = all(spec.is_fixed for spec in model.signature.inputs)
+        zeros = _zeros(model.signature, 1, SAMPLE_SIZES[0] if is_fixed else _least_size(model))
+        sample = {name: values[0] for name, values in zeros.items()}
     for size in batching.allowed_batch_sizes:
-        inputs = _zeros(model.signature, size, sample)
+        inputs = {name: np.stack([row] * size) for name, row in sample.items()}
         if (
             size > batching.max_batch_rows
             or sum(array.nbytes for array in inputs.values()) > batching.max_decoded_bytes
@@ -180,20 +204,20 @@ def warm_up(model: LoadedModel, batching: BatchingSettings) -> None:
                 raise ModelLoadError(f"the version's output {name} has not one item for each row")
 
 
-def _least_sample(model: LoadedModel) -> int:
-    for sample in SAMPLE_SIZES[:-1]:
+def _least_size(model: LoadedModel) -> int:
+    for size in SAMPLE_SIZES[:-1]:
         try:
-            model.run(_zeros(model.signature, 1, sample))
+            model.run(_zeros(model.signature, 1, size))
         except Exception:
             continue
-        return sample
+        return size
     return SAMPLE_SIZES[-1]
 
 
-def _zeros(signature: Signature, rows: int, sample: int) -> dict[str, NDArray[Any]]:
+def _zeros(signature: Signature, rows: int, length: int) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for spec in signature.inputs:
-        shape = (rows, *(sample if axis is None else axis for axis in spec.shape))
+        shape = (rows, *(length if axis is None else axis for axis in spec.shape))
         arrays[spec.name] = np.full(shape, "", object) if spec.dtype == "string" else np.zeros(shape, spec.dtype)
     return arrays
 

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -85,6 +86,14 @@ def test_loads_elsewhere_that_never_ended_count_after_the_time_limit(
         loads(dead_pid, f"machine{number}").record(VERSION, "begun")
     assert loads().unloadable(VERSION) is None
     assert "died" in str(LoadRecords(redis, open_keyspace(settings), short, "here").unloadable(VERSION))
+
+
+def test_the_clock_of_another_machine_does_not_count(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        loads(os.getpid(), f"machine{number}").record(VERSION, "begun")
+    ahead = time.time() + 1_000_000
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    assert loads().unloadable(VERSION) is None
 
 
 def test_the_registry_knows_at_once_of_its_own_failures(registry: ModelRegistry) -> None:

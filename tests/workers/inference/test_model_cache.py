@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from shared.connections import Redis
 from shared.errors import ModelLoadError, NotFound, Unavailable
 from shared.models.registry import ModelRegistry
 from shared.models.signature import Signature, TensorKind, TensorSpec
-from shared.models.version import ModelVersion
+from shared.models.version import WARMUP_FILE, ModelVersion
 from shared.settings import BatchingSettings, InferenceSettings, Settings
 from workers.inference.model_cache import ModelCache, warm_up
+from workers.inference.sample import read_sample
 
 GIB = 1 << 30
 
@@ -216,6 +218,56 @@ def test_axes_of_any_size_are_warmed_up_with_the_smallest_sample_that_the_model_
     model = numpy_model(signature_of(x=("image", "uint8", (None, None, 3))), strided)
     warm_up(model, BatchingSettings(max_batch_rows=2))
     assert [call["x"].shape for call in model.calls[3:]] == [(1, 128, 128, 3), (1, 128, 128, 3), (2, 128, 128, 3)]
+
+
+@pytest.fixture
+def brought(version_of, signature_of, tmp_path: Path) -> Callable[..., Any]:
+    """What is read of the sample that a version brings."""
+    signature = signature_of(x=("tensor", "int32", (None, 2)), text=("text", "string", ()))
+    version = replace(version_of(signature), files={WARMUP_FILE: {"sha256": "0" * 64, "bytes": 1}})
+
+    def read(most_bytes: int = 10_000, **arrays: Any) -> Any:
+        (tmp_path / WARMUP_FILE).parent.mkdir(exist_ok=True)
+        np.savez_compressed(tmp_path / WARMUP_FILE, **arrays)
+        return read_sample(version, tmp_path, most_bytes)
+
+    return read
+
+
+def test_a_version_is_warmed_up_with_the_sample_that_it_brings(numpy_model, signature_of, brought) -> None:
+    sample = brought(x=[[1, 2], [3, 4], [5, 6]], text=np.array("hello"))
+    signature = signature_of(x=("tensor", "int32", (None, 2)), text=("text", "string", ()))
+    model = numpy_model(signature, lambda x, text: x.sum(axis=(1, 2)))
+    warm_up(model, BatchingSettings(max_batch_rows=4), sample)
+    assert [call["x"].shape for call in model.calls] == [(1, 3, 2), (2, 3, 2), (4, 3, 2)]
+    assert model.calls[1]["x"][1].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert model.calls[1]["text"].tolist() == ["hello", "hello"] and model.calls[1]["text"].dtype == object
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"x": [[1, 2]]},
+        {"x": [[1, 2, 3]], "text": "a"},
+        {"x": [1, 2], "text": "a"},
+        {"x": np.array([[{}, {}]]), "text": "a"},
+        {"x": np.zeros((100_000, 2), np.int32), "text": "a"},
+    ],
+    ids=["an input is missing", "another size", "another rank", "pickled objects", "a bomb"],
+)
+def test_a_sample_that_does_not_fit_is_left_alone(brought, arrays: dict[str, Any]) -> None:
+    assert brought(**arrays) is None
+
+
+def test_a_worker_keeps_no_copy_of_a_version_that_was_deleted(shelf, ids, numpy_model, tmp_path: Path) -> None:
+    def load(version: ModelVersion, folder: Path, settings: Settings) -> Any:
+        return numpy_model(version.signature, lambda x: x, None, 1, version.id)
+
+    copies = tmp_path / "cache" / "versions"
+    for version_id in (*ids, "gone"):
+        (copies / version_id).mkdir(parents=True)
+    ModelCache(Settings(data_dir=tmp_path), shelf, load).get(ids[0])
+    assert {path.name for path in copies.iterdir()} == set(ids)
 
 
 def test_versions_of_the_registry_are_loaded_with_tensorflow(
