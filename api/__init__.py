@@ -4,6 +4,7 @@ from flask import Flask
 
 from api.auth import register_auth
 from api.base_url import EveryBaseUrl
+from api.cors import Cors
 from api.errors import register_errors
 from api.json_response import BareResponse
 from api.pages import register_queries
@@ -36,9 +37,11 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
     services = open_services(settings)
     app.extensions["headrace"] = services
     app.wsgi_app = EveryBaseUrl(app.wsgi_app, settings.http.public_url)  # type: ignore[method-assign]
+    if settings.http.cors_origins:
+        app.wsgi_app = Cors(app.wsgi_app, settings.http.cors_origins)  # type: ignore[method-assign]
     register_errors(app)
     register_slots(app, services.slots)
-    register_auth(app, services.keys)
+    register_auth(app, services.keys, services.browser_tokens)
     register_rate_limits(app, RateLimits(services.redis, settings), settings)
     register_queries(app)
     for blueprint in BLUEPRINTS:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar, cast
 from flask import Flask, g, request
 
 from shared.api_keys import ApiKey, ApiKeys
+from shared.browser_tokens import PREFIX, BrowserTokens
 from shared.errors import Forbidden, Unauthenticated
-from shared.jobs.job import JobKind
+from shared.jobs.job import Job, JobKind
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
@@ -44,18 +45,25 @@ def public(view: _View) -> _View:
     return needs(_PUBLIC)(view)
 
 
+def for_pages(view: _View) -> _View:
+    """Marks a view as answered to the tokens of pages too, which have no scope; it looks whose the job is."""
+    view.is_for_pages = True  # type: ignore[attr-defined]
+    return view
+
+
 def scope_of(view: Callable[..., Any]) -> str | None:
     """What a view needs, ``ANY_SCOPE`` where it looks itself, ``None`` where it answers everybody."""
     scope: str | None = getattr(view, "scope", None)
     return None if scope == _PUBLIC else scope
 
 
-def register_auth(app: Flask, keys: ApiKeys) -> None:
+def register_auth(app: Flask, keys: ApiKeys, tokens: BrowserTokens) -> None:
     """Makes the application look at the key before every view.
 
     Args:
         app: The application.
         keys: Where keys are found.
+        tokens: Where the tokens of pages are found.
     """
     views = app.view_functions
 
@@ -67,10 +75,15 @@ def register_auth(app: Flask, keys: ApiKeys) -> None:
         scope = getattr(views[endpoint], "scope", None)
         if scope == _PUBLIC or environ["REQUEST_METHOD"] == "OPTIONS":
             return
-        key = g.key = _authenticate(environ.get("HTTP_AUTHORIZATION", ""), keys)
+        key = g.key = _authenticate(environ.get("HTTP_AUTHORIZATION", ""), keys, tokens)
         if scope is None:
             raise Forbidden("Nobody may use this route yet.")
-        if scope and not key.allows(scope):
+        if key.only_model:
+            if not getattr(views[endpoint], "is_for_pages", False):
+                raise Forbidden(
+                    f"A browser token makes, reads, streams and cancels predictions of {key.only_model} only."
+                )
+        elif scope and not key.allows(scope):
             raise _lacks(scope)
 
     app.before_request(let_in)
@@ -81,13 +94,19 @@ def caller() -> ApiKey:
     return cast(ApiKey, g.key)
 
 
+def owns(job: Job) -> bool:
+    """Whether the job is the caller's: of the key's account, and for a token of a page one that it made itself."""
+    key = caller()
+    return job.account == key.account and (not key.only_model or job.key_id == key.id)
+
+
 def require(scope: str) -> None:
-    """Refuses the request unless its key has a scope.
+    """Refuses the request unless its key has a scope; a token of a page has been let in by the route.
 
     Raises:
         Forbidden: It has not.
     """
-    if not caller().allows(scope):
+    if not caller().only_model and not caller().allows(scope):
         raise _lacks(scope)
 
 
@@ -95,11 +114,12 @@ def _lacks(scope: str) -> Forbidden:
     return Forbidden(f"The key lacks the scope {scope}; headrace keys create makes one that has it.", scope=scope)
 
 
-def _authenticate(header: str, keys: ApiKeys) -> ApiKey:
+def _authenticate(header: str, keys: ApiKeys, tokens: BrowserTokens) -> ApiKey:
     scheme, _, text = header.partition(" ")
     if scheme.lower() not in _SCHEMES or not text:
         raise Unauthenticated("Send an API key as Authorization: Bearer hr_…; headrace keys create makes one.")
-    key = keys.find(text.strip())
+    text = text.strip()
+    key = tokens.find(text) if text.startswith(PREFIX) else keys.find(text)
     if key is None:
         raise Unauthenticated("The API key is unknown, expired or revoked; headrace keys create makes a new one.")
     return key

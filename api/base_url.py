@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 RESOURCES = frozenset(
     {
-        "account", "collections", "datasets", "deployments", "files", "hardware", "jobs", "models", "predictions",
+        "account", "browser-tokens", "collections", "datasets", "deployments", "files", "hardware", "jobs", "models", "predictions",
         "search", "streams", "trainings", "webhooks",
     }
 )  # fmt: skip

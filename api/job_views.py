@@ -5,11 +5,13 @@ from typing import Any
 
 from flask import Response, request
 
-from api.auth import WRITE_SCOPES, caller, require
+from api.auth import WRITE_SCOPES, caller, owns, require
 from api.headers import JobHeaders, read_wait_query
 from api.json_response import json_response, no_content
 from api.pages import choice_query, limit_query, moment_query, page_object
-from api.services import services
+from api.replies import job_reply
+from api.services import Services, services
+from api.submission import as_created
 from shared.errors import NotFound
 from shared.jobs.job import Job, JobKind, JobStatus
 from shared.jobs.queue import NewJob
@@ -19,18 +21,25 @@ from shared.jobs.view import job_path
 def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tuple[Response, bool]:
     """Makes a job and answers 201 with it; also says whether it was made by this call."""
     found = services()
-    job, is_new = found.submission.create(new, headers, pieces)
+    answer = found.submission.create(new, headers, pieces)
     base = found.urls.base
-    return json_response(found.view(job, base), 201, {"Location": base + job_path(job)}), is_new
+
+    def shown(job: Job) -> dict[str, Any]:
+        return found.view(job if answer.is_new or job.is_terminal else as_created(job), base)
+
+    location = {"Location": base + job_path(answer.job)}
+    return job_reply(answer, shown, headers.wait.beat_seconds, 201, location), answer.is_new
 
 
 def show_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
     """The caller's job, after its end if the query waits for that."""
     found = services()
-    job = found.submission.read(job_id, caller().account, read_wait_query(found.settings))
-    if job is None or job.kind not in kinds:
+    wait = read_wait_query(found.settings)
+    answer = found.submission.read(job_id, caller().account, wait)
+    if answer is None or answer.job.kind not in kinds or not owns(answer.job):
         raise _not_found(job_id)
-    return json_response(_whole(job))
+    base = found.urls.base
+    return job_reply(answer, lambda job: _whole(found, job, base), wait.beat_seconds)
 
 
 def list_jobs(kinds: Sequence[JobKind]) -> Response:
@@ -62,7 +71,7 @@ def cancel_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
     ended = found.jobs.get(job.id)
     if ended is None:
         raise _not_found(job_id)
-    return json_response(_whole(ended))
+    return json_response(_whole(found, ended, found.urls.base))
 
 
 def delete_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
@@ -80,16 +89,15 @@ def _own(job_id: str, kinds: Sequence[JobKind]) -> Job:
     """The caller's job without its data, if the caller may change it."""
     found = services()
     job = found.submission.peek(job_id, caller().account)
-    if job is None or job.kind not in kinds:
+    if job is None or job.kind not in kinds or not owns(job):
         raise _not_found(job_id)
     require(WRITE_SCOPES[job.kind])
     return job
 
 
-def _whole(job: Job) -> dict[str, Any]:
-    found = services()
+def _whole(found: Services, job: Job, base: str) -> dict[str, Any]:
     place = found.jobs.place(job) if job.status is JobStatus.STARTING else None
-    return found.view(job, found.urls.base, place)
+    return found.view(job, base, place)
 
 
 def _drop_upload(job: Job) -> None:

@@ -16,6 +16,7 @@ from api.urls import Urls
 from api.waiting import Waiting
 from shared.api_keys import ApiKeys
 from shared.artifacts import ArtifactStore, open_artifacts
+from shared.browser_tokens import BrowserTokens
 from shared.connections import Redis, open_redis
 from shared.datasets.store import DatasetStore
 from shared.files import Files
@@ -50,6 +51,7 @@ class Services:
     redis: Redis
     artifacts: ArtifactStore
     keys: ApiKeys
+    browser_tokens: BrowserTokens
     jobs: JobStore
     queue: JobQueue
     submission: Submission
@@ -94,6 +96,7 @@ def open_services(settings: Settings) -> Services:
     queue = JobQueue(redis, settings, artifacts)
     jobs = JobStore(redis, settings, artifacts)
     keys = ApiKeys(redis, settings)
+    browser_tokens = BrowserTokens(redis, settings, keys)
     registry = ModelRegistry(artifacts, redis, settings)
 
     promotions = Promotions(registry, redis, settings, queue.bells)
@@ -101,6 +104,7 @@ def open_services(settings: Settings) -> Services:
 
     def forget() -> None:
         keys.forget()
+        browser_tokens.forget()
         registry.forget()
         deployments.forget()
 
@@ -116,6 +120,7 @@ def open_services(settings: Settings) -> Services:
         redis=redis,
         artifacts=artifacts,
         keys=keys,
+        browser_tokens=browser_tokens,
         jobs=jobs,
         queue=queue,
         submission=Submission(settings, redis, queue, jobs, waiting),

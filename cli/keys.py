@@ -1,4 +1,7 @@
-"""``headrace keys``: makes, lists and revokes API keys, straight on Redis, so that a first one can be made anywhere."""
+"""``headrace keys``: makes, lists and revokes API keys, straight on Redis, so that a first one can be made anywhere.
+
+A token for browsers is made by a key, and so by the API.
+"""
 
 import time
 from datetime import UTC, datetime
@@ -7,6 +10,7 @@ from typing import Any
 
 import click
 
+from cli.client import Client
 from cli.data_folder import DataFolder, without_password
 from cli.terminal import (
     Commands,
@@ -84,6 +88,25 @@ def list_keys(data_dir: Path | None, as_json: bool) -> None:
         for key in found
     ]
     print_table(columns, rows, "There are no keys yet; `headrace keys create` makes one.")
+
+
+@keys.command("browser-token")
+@click.argument("model", metavar="OWNER/NAME")
+@click.option("--expires-in", type=click.IntRange(min=1), default=600, show_default=True, help="Seconds that it lives.")
+@_options
+def browser_token(model: str, expires_in: int, data_dir: Path | None, as_json: bool) -> None:
+    """Make a token that a page may hold: it makes and reads its own predictions of one model, and nothing else.
+
+    It ends with the key that made it, the one that this command uses.
+
+    Example: headrace keys browser-token acme/digits --expires-in 600
+    """
+    made = Client.of_folder(data_dir).post("/v1/browser-tokens", {"model": model, "expires_in": expires_in})
+    if as_json:
+        print_json(made)
+        return
+    click.echo(made["token"])
+    say(f"For predictions of {model} until {made['expires_at']}; it is shown this once only.")
 
 
 @keys.command()

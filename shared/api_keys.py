@@ -52,6 +52,10 @@ class ApiKey:
     created_at: float
     expires_at: float | None = None
     last_used_at: float | None = None
+    digest: str = ""
+    """SHA-256 of the key, the name of its record."""
+    only_model: str = ""
+    """Not empty for a token of a page, which has no scope: the model whose predictions it may make."""
 
     def allows(self, scope: str) -> bool:
         """Whether the key may do what needs this scope."""
@@ -140,6 +144,15 @@ class ApiKeys:
             key = cached[0]
         return None if key.expires_at is not None and key.is_expired(time.time()) else key
 
+    def of_digest(self, digest: str) -> ApiKey | None:
+        """The key with this digest, ``None`` when it is expired or revoked; never from memory.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        key = self._read(digest)
+        return None if key is None or key.is_expired(time.time()) else key
+
     def list(self) -> Sequence[ApiKey]:
         """Every key, the oldest first."""
         with translated():
@@ -221,4 +234,5 @@ def _key(digest: str, record: Mapping[str, str]) -> ApiKey:
         created_at=float(record["created_at"]),
         expires_at=float(record["expires_at"]) if record.get("expires_at") else None,
         last_used_at=float(record["last_used_at"]) if record.get("last_used_at") else None,
+        digest=digest,
     )

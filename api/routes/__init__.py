@@ -3,6 +3,7 @@
 from api.routes import (
     account,
     aliases,
+    browser_tokens,
     cards,
     collections,
     datasets,
@@ -24,6 +25,7 @@ from api.routes import (
 BLUEPRINTS = (
     account.routes,
     aliases.routes,
+    browser_tokens.routes,
     cards.routes,
     collections.routes,
     datasets.routes,

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from api.auth import caller, needs, public
+from api.auth import caller, for_pages, needs, owns, public
 from api.contract import Media, describe
 from api.dialects import ContractDialect, NativeDialect
 from api.services import services
@@ -18,6 +18,7 @@ _STREAM = {200: Media("text/event-stream"), 204: None}
 
 @routes.get("/v1/predictions/<job_id>/events")
 @needs("read")
+@for_pages
 @describe(_STREAM, query=("last_event_id",), headers=("Last-Event-ID",), errors=(503,))
 def stream_prediction(job_id: str) -> Response:
     """What happens to a job of any kind, event by event, from its start until its end."""
@@ -54,6 +55,6 @@ def stream_output(job_id: str, token: str) -> Response:
 
 def _events(job_id: str, kinds: tuple[JobKind, ...]) -> Response:
     job = services().submission.peek(job_id, caller().account)
-    if job is None or job.kind not in kinds:
+    if job is None or job.kind not in kinds or not owns(job):
         raise NotFound(f"There is no job {job_id[:64]} of this account; it may have been deleted.")
     return stream_reply(job, NativeDialect())
