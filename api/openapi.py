@@ -42,12 +42,16 @@ def document(app: Flask, version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     tags: dict[str, str] = {}
     used: set[str] = set()
+    links = [(rule, method, view) for rule, method, view, _ in routes if method.lower() in _METHODS]
     for rule, method, view, contract in routes:
         path = _PARAMETER.sub(r"{\1}", rule.rule)
         operation = _operation(rule, view, contract, forms)
         if operation["operationId"] in used:  # one view for several routes
             operation["operationId"] += f"_{method.lower()}"
         used.add(operation["operationId"])
+        for status, form in contract.replies.items():
+            if status == HTTPStatus.CREATED and (found := _links(rule, form, links)):
+                operation["responses"][str(status)]["links"] = found
         tags.setdefault(operation["tags"][0], _sentence(sys.modules[view.__module__].__doc__)[0])
         if method.lower() in _METHODS:
             paths.setdefault(path, {})[method.lower()] = operation
@@ -150,6 +154,20 @@ def _responses(
         if status in (429, 503):
             reply["headers"] = _RETRY
         yield status, reply
+
+
+def _links(rule: Rule, form: Any, targets: list[tuple[Rule, str, Callable[..., Any]]]) -> dict[str, Any]:
+    """What follows what was made: the routes of the same group whose path its keys fill, else those of jobs."""
+    names: Mapping[str, str] = getattr(form, "path_names", {})
+    links: dict[str, dict[str, Any]] = {}
+    for group in (rule.endpoint.partition(".")[0], "jobs"):
+        for target, _, view in targets:
+            if target.endpoint.partition(".")[0] == group and names and target.arguments == names.keys():
+                filled = {name: f"$response.body#/{key}" for name, key in names.items()}
+                links[view.__name__] = {"operationId": view.__name__, "parameters": filled}
+        if links:
+            break
+    return links
 
 
 def _errors(rule: Rule, scope: str | None, contract: Contract) -> set[int]:

@@ -1,6 +1,7 @@
 """The forms of deployments, and of what they run on."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -69,6 +70,8 @@ class ReleaseObject(ReplyForm):
 
 class DeploymentObject(ReplyForm):
     """A deployment."""
+
+    path_names: ClassVar[Mapping[str, str]] = {"owner": "owner", "name": "name"}
 
     owner: str
     name: str

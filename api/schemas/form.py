@@ -1,7 +1,7 @@
 """What every form has in common: requests refuse what they do not know, replies promise only what they name."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -19,6 +19,9 @@ class ReplyForm(BaseModel):
     """A JSON body that is answered; never built, since views answer plain dicts, but documented and held by tests."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    path_names: ClassVar[Mapping[str, str]] = {}
+    """Names in paths that its keys stand for, so that what was made is followed by links: ``{"job_id": "id"}``."""
 
 
 class Page(ReplyForm, Generic[_Item]):

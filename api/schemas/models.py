@@ -1,7 +1,8 @@
 """The forms of models and versions."""
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -81,6 +82,8 @@ class VersionObject(ReplyForm):
 
 class ModelObject(ReplyForm):
     """A model with its newest version."""
+
+    path_names: ClassVar[Mapping[str, str]] = {"owner": "owner", "name": "name"}
 
     url: str
     owner: str
