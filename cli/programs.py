@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from cli.data_folder import DataFolder
 from cli.supervisor import Program
+from shared.roles import Role
 from shared.settings import PREFIX, Settings, child_environment
 
 QUIET = {
@@ -45,14 +46,15 @@ def programs(settings: Settings, folder: DataFolder, shape: Shape, prefix: str =
     pool = settings.worker.pool
     solo = ("-P", "solo")
     one_child = ("-P", "prefork", "-c", "1", "--max-tasks-per-child")
-    workers: list[tuple[str, str, tuple[str, ...]]] = [
-        *((f"inference-{number + 1}", f"predict.{pool}", solo) for number in range(shape.inference_workers)),
-        *((f"training-{number + 1}", f"train.{pool}", (*one_child, "1")) for number in range(shape.training_workers)),
+    workers: list[tuple[Role, int, tuple[str, ...]]] = [
+        *((Role.PREDICT, number + 1, solo) for number in range(shape.inference_workers)),
+        *((Role.TRAIN, number + 1, (*one_child, "1")) for number in range(shape.training_workers)),
         # Model files are loaded in children of their own, so this one need not be replaced after each job.
-        ("preparing-1", f"prepare.{pool}", (*one_child, "20")),
-        ("io-1", "io", ("-P", "threads", "-c", str(IO_THREADS), "-B")),
+        (Role.PREPARE, 1, (*one_child, "20")),
+        (Role.IO, 1, ("-P", "threads", "-c", str(IO_THREADS), "-B")),
     ]
-    found = [_worker(settings, folder, name, prefix + name, queue, options) for name, queue, options in workers]
+    named = [(f"{role.worker_kind}-{number}", role.queue(pool), options) for role, number, options in workers]
+    found = [_worker(settings, folder, name, prefix + name, queue, options) for name, queue, options in named]
     return [*found, _api(settings, folder, shape)]
 
 

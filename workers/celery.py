@@ -22,11 +22,9 @@ from shared.errors import ServiceError
 from shared.heartbeats import WorkerInfo, own_queue
 from shared.jobs.bells import SWEEP_TASK, celery_config
 from shared.logs import configure_logs
+from shared.roles import Role
 from shared.settings import load_settings
 from workers.process import STOP_SIGNAL, Process, open_process, stop_on_signal, stopping, worker_name
-
-KINDS = {"predict": "inference", "train": "training", "prepare": "preparing", "io": "io"}
-"""The kind of worker, by the first part of its queue's name."""
 
 settings = load_settings()
 app = Celery(
@@ -78,7 +76,7 @@ def _logs(**_: object) -> None:
 @signals.celeryd_after_setup.connect
 def _add_own_queue(sender: str, instance: Any, **_: object) -> None:
     """Lets an inference worker be asked by name to load a version."""
-    if kind_of(instance.app) == "inference":
+    if role_of(instance.app) is Role.PREDICT:
         queue = own_queue(worker_name(settings))
         instance.app.amqp.queues.select_add(queue, exchange=queue, routing_key=queue)
 
@@ -95,7 +93,7 @@ def _ready(sender: Any, **_: object) -> None:
     """Begins the heartbeat, in the worker itself: children come and go."""
     global _pool
     _pool = sender.pool
-    kind = kind_of(sender.app)
+    kind = role_of(sender.app).worker_kind
     process = current_process()
 
     def beat() -> None:
@@ -135,10 +133,10 @@ def _shut_down(**_: object) -> None:
         return
 
 
-def kind_of(celery: Celery) -> str:
-    """What kind of worker this is, by the queues that it was told to consume."""
+def role_of(celery: Celery) -> Role:
+    """What sort of worker this is, by the queues that it was told to consume."""
     for name in celery.amqp.queues.consume_from:
-        role = str(name).partition(".")[0]
-        if role in KINDS:
-            return KINDS[role]
+        role = Role.of_queue(str(name))
+        if role is not None:
+            return role
     raise SystemExit("Name the worker's queue with -Q: predict.cpu, train.cpu, prepare.cpu or io.")

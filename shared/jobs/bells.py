@@ -12,18 +12,17 @@ from kombu.exceptions import OperationalError
 from shared.connections import Redis, broker_url, open_keyspace, translated
 from shared.errors import Unavailable
 from shared.heartbeats import own_queue
+from shared.roles import Role
 from shared.settings import Settings
 
-DRAIN_TASKS = {"predict": "predict", "train": "train", "prepare": "prepare"}
-"""The task that drains a pool, by the first part of the pool's name."""
 LOAD_TASK = "load_version"
 SWEEP_TASK = "sweep"
 
 
 def pool_of(kind: str, pool: str) -> str:
     """The Celery queue of a kind's work: ``predict.cpu`` for predictions in the pool ``cpu``."""
-    role = {"prediction": "predict", "training": "train"}.get(kind, "prepare")
-    return f"{role}.{pool}"
+    role = {"prediction": Role.PREDICT, "training": Role.TRAIN}.get(kind, Role.PREPARE)
+    return role.queue(pool)
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -71,10 +70,16 @@ class Bells:
 
     def ring(self, pool: str, shard: str, token: str) -> None:
         """Sends the message that says "this pool has work"; a failure is left to the sweep."""
-        task = DRAIN_TASKS[pool.partition(".")[0]]
+        role = Role.of_queue(pool)
+        if role is None:
+            raise ValueError(f"no worker drains {pool!r}")
         try:
             self._app.send_task(
-                task, kwargs={"pool": pool, "shard": shard, "token": token}, queue=pool, retry=False, ignore_result=True
+                role.value,
+                kwargs={"pool": pool, "shard": shard, "token": token},
+                queue=pool,
+                retry=False,
+                ignore_result=True,
             )
         except (OperationalError, OSError):
             return

@@ -15,6 +15,7 @@ from shared.heartbeats import Heartbeats
 from shared.jobs.job import WEIGHTS, Job, JobKind, JobStatus, job_from_record
 from shared.jobs.lua import Scripts
 from shared.jobs.queue import LIMIT, NewJob
+from shared.roles import Role
 from shared.settings import Settings
 
 SCAN = 5000
@@ -183,8 +184,8 @@ class JobStore:
             pipe.zcard(self._keys.in_shard("queue", queue))
             pipe.hmget(self._keys.in_shard("pace", queue), "rows", "ms")
             rows, count, (done, busy) = pipe.execute()
-        role, _, label = pool.partition(".")
-        workers = len(self._heartbeats.living(kind=_WORKER_KINDS.get(role, role), pool=label))
+        role, label = Role.of_queue(pool), pool.partition(".")[2]
+        workers = len(self._heartbeats.living(kind=role and role.worker_kind, pool=label))
         if not workers or not done or not busy or float(done) <= 0:
             return None
         rows_each = int(rows or 0) / count if count else 1.0
@@ -258,9 +259,6 @@ class JobStore:
         if mark is not None:
             entries = [entry for entry in entries if (entry > mark if newer else entry < mark)]
         return entries
-
-
-_WORKER_KINDS = {"predict": "inference", "train": "training", "prepare": "preparing"}
 
 
 def _text(record: dict[bytes, bytes]) -> dict[str, str]:

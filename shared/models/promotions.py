@@ -21,6 +21,7 @@ from shared.jobs.bells import Bells
 from shared.models.locks import locked
 from shared.models.registry import ModelRegistry
 from shared.models.version import is_name
+from shared.roles import Role
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -216,7 +217,7 @@ class Promotions:
 
     def _split(self, intent: _Intent) -> tuple[list[str], list[str]]:
         """The living workers that hold the version, and those that are still to load it."""
-        living = self._heartbeats.living(kind="inference", pool=intent.fields.get("pool") or self._pool)
+        living = self._heartbeats.living(kind=Role.PREDICT.worker_kind, pool=intent.fields.get("pool") or self._pool)
         # A report counts until the heartbeat must show the version: a worker may restart under its name.
         recent = self._now() - self._fresh
         reported = [worker for worker, at in intent.workers("ready").items() if at > recent]

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
-from workers.celery import current_process, kind_of
+from shared.roles import Role
+from workers.celery import current_process, role_of
 
 if TYPE_CHECKING:
     from workers.outgoing.dispatcher import Dispatcher
@@ -18,7 +19,7 @@ _started: list["Dispatcher"] = []
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def _start(sender: Any, **_: object) -> None:
-    if kind_of(sender.app) == "io":
+    if role_of(sender.app) is Role.IO:
         dispatcher().start()
         _started.append(dispatcher())
 

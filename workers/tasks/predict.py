@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
-from shared.jobs.bells import DRAIN_TASKS
-from workers.celery import app, current_process, kind_of
+from shared.roles import Role
+from workers.celery import app, current_process, role_of
 from workers.loaded import report_versions_of
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workers.inference.model_cache import ModelCache
 
 
-@app.task(name=DRAIN_TASKS["predict"])  # type: ignore[untyped-decorator]
+@app.task(name=Role.PREDICT.value)  # type: ignore[untyped-decorator]
 def predict(pool: str, shard: str, token: str) -> None:
     """Runs waiting predictions of a pool for one time slice."""
     drain().run(pool, token)
@@ -24,7 +24,7 @@ def predict(pool: str, shard: str, token: str) -> None:
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def _prepare(sender: Any, **_: object) -> None:
     """Imports TensorFlow while nothing waits for it."""
-    if kind_of(sender.app) == "inference":
+    if role_of(sender.app) is Role.PREDICT:
         models = model_cache()  # made here, in the main thread: it must be the one that the first message finds
         threading.Thread(target=models.prepare, name="prepare", daemon=True).start()
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shared.jobs.bells import DRAIN_TASKS
 from shared.jobs.job import JobKind
+from shared.roles import Role
 from workers.celery import app, current_process
 from workers.job_task import JobTask
 from workers.run import Run
 
 
-@app.task(name=DRAIN_TASKS["prepare"], base=JobTask, bind=True)  # type: ignore[untyped-decorator]
+@app.task(name=Role.PREPARE.value, base=JobTask, bind=True)  # type: ignore[untyped-decorator]
 def prepare(self: JobTask, pool: str, shard: str, token: str) -> None:
     """Runs the next import or data set job of a pool."""
     process = current_process()
