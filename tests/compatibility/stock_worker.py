@@ -1,0 +1,71 @@
+"""The product's inference worker with an engine of NumPy that obeys its prompts: ``celery -A stock_worker worker``.
+
+``sleep 2 a`` answers ``A`` after two seconds, ``fail`` fails; any other prompt is answered in capitals.
+"""
+
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import workers.tasks.load_version
+import workers.tasks.predict as predict_task
+from shared.models.version import ModelVersion
+from shared.settings import Settings
+from workers.celery import app, current_process
+from workers.inference.model_cache import ModelCache
+from workers.loaded import report_versions_of
+
+__all__ = ["app"]
+
+
+class Engine:
+    """Answers as the version's name says."""
+
+    memory_bytes = 1
+
+    def __init__(self, version: ModelVersion) -> None:
+        self.version_id, self.signature, self.labels = version.id, version.signature, version.labels
+        self.name = version.name
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        if self.name == "image":
+            means = inputs["image"].reshape(len(inputs["image"]), -1).mean(axis=1) / 255
+            return {"scores": np.stack([1 - means, means], axis=1).astype(np.float32)}
+        if self.name == "numbers":
+            return {"doubled": inputs["x"] * 2}
+        texts = [obey(text.decode() if isinstance(text, bytes) else str(text)) for text in inputs["prompt"].tolist()]
+        if self.name == "words":
+            return {"words": np.array([text.split() for text in texts], dtype=object)}
+        return {"text": np.array(texts, dtype=object)}
+
+
+def obey(prompt: str) -> str:
+    command, _, rest = prompt.partition(" ")
+    if command == "fail":
+        raise ValueError("the prompt asked for it")
+    if command == "sleep":
+        seconds, _, rest = rest.partition(" ")
+        time.sleep(float(seconds))
+        prompt = rest
+    return prompt.upper()
+
+
+@cache
+def _cache() -> ModelCache:
+    process = current_process()
+
+    def load(version: ModelVersion, folder: Path, settings: Settings) -> Engine:
+        return Engine(version)
+
+    models = ModelCache(process.settings, process.registry, load)
+    report_versions_of(models.versions)
+    return models
+
+
+predict_task.model_cache = _cache
+workers.tasks.load_version.model_cache = _cache
