@@ -18,7 +18,7 @@ RESOURCES = frozenset(
         "search", "streams", "trainings", "webhooks",
     }
 )  # fmt: skip
-"""First parts of native paths. What is not among them is never rewritten: ``/livez``, ``/docs``, ``/console``, ``/v2``."""
+"""First parts of native paths; no other path is rewritten, such as ``/livez``, ``/docs``, ``/console`` and ``/v2``."""
 
 
 class EveryBaseUrl:

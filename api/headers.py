@@ -11,7 +11,9 @@ from shared.settings import Settings
 BARE_WAIT_SECONDS = 55.0
 """What ``Prefer: wait`` without a number holds: a stock client's read timeout is 60 s, after which it posts again."""
 
+_USUAL_MOST_SECONDS = 60.0
 _SPARE_SECONDS = 2.0
+_LEAST_BEAT_SECONDS = 0.2
 _LEAST_DEADLINE_SECONDS = 5.0
 # What commas separate, save those inside quotes; what follows a semicolon are parameters, which wait does not have.
 _PREFERENCE = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*"?)+')
@@ -26,10 +28,22 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """How long a request is held."""
+
+    seconds: float = 0.0
+    beat_seconds: float = 0.0
+    """After how long, and how often, the reply shows that it is coming; 0 where it is sent in one piece."""
+
+
+NO_WAIT = Wait()
+
+
+@dataclass(frozen=True, slots=True)
 class JobHeaders:
     """What the headers of a create say."""
 
-    wait_seconds: float = 0.0
+    wait: Wait = NO_WAIT
     deadline_seconds: float | None = None
     idempotency_key: str = ""
     attempt: int | None = None
@@ -57,7 +71,7 @@ def read_job_headers(settings: Settings) -> JobHeaders:
     if key and not _KEY.fullmatch(key):
         raise InvalidInput("Idempotency-Key must be 1 to 255 visible ASCII characters.", "Idempotency-Key", "format")
     return JobHeaders(
-        wait_seconds=_cap(_preferred(prefer), settings) if prefer else 0.0,
+        wait=_held(_preferred(prefer, settings), settings) if prefer else NO_WAIT,
         deadline_seconds=_deadline(cancel_after, settings) if cancel_after else None,
         idempotency_key=key,
         attempt=int(attempt) if attempt and _COUNT.fullmatch(attempt) else None,
@@ -65,38 +79,51 @@ def read_job_headers(settings: Settings) -> JobHeaders:
     )
 
 
-def read_wait_query(settings: Settings) -> float:
-    """Seconds to wait by ``?wait=`` of the request under way, 0 where it does not ask.
+def read_wait_query(settings: Settings) -> Wait:
+    """How long to wait by ``?wait=`` of the request under way.
 
     Raises:
         InvalidInput: It is no number of seconds.
     """
     text = request.args.get("wait")
     if text is None:
-        return 0.0
+        return NO_WAIT
     if not _SECONDS.fullmatch(text):
         raise InvalidInput("wait must be a number of seconds, for example ?wait=30.", "wait")
-    return _cap(float(text), settings)
+    return _held(float(text), settings)
 
 
-def _preferred(header: str) -> float:
+def _preferred(header: str, settings: Settings) -> float:
     """The whole seconds of the preference ``wait``; other preferences are ignored, as RFC 7240 asks."""
     for preference in _PREFERENCE.findall(header):
         match = _WAIT.fullmatch(preference)
         if match:
             whole, part = match["whole"], match["part"]
             if not whole and not part:
-                return BARE_WAIT_SECONDS
+                return _bare(settings)
             return float(whole or 0) + (part is not None and part.strip(".0") != "")
     return 0.0
 
 
-def _cap(seconds: float, settings: Settings) -> float:
+def _bare(settings: Settings) -> float:
+    """Seconds for ``wait`` without a number: under every client's read timeout, unless longer waits are set up."""
+    most = settings.http.max_wait_seconds
+    return most if most > _USUAL_MOST_SECONDS else min(most, BARE_WAIT_SECONDS)
+
+
+def _held(seconds: float, settings: Settings) -> Wait:
+    """The wait that a client gets: it is shown signs of life before its read timeout, or is answered before that."""
     seconds = min(seconds, settings.http.max_wait_seconds)
-    patience = request.environ.get("HTTP_X_STAINLESS_READ_TIMEOUT", "")
-    if _SECONDS.fullmatch(patience):
-        seconds = min(seconds, max(0.0, float(patience) - _SPARE_SECONDS))
-    return seconds
+    if seconds <= 0:
+        return NO_WAIT
+    beat = settings.http.keepalive_seconds
+    text = request.environ.get("HTTP_X_STAINLESS_READ_TIMEOUT", "")
+    if not _SECONDS.fullmatch(text):
+        return Wait(seconds, beat)
+    patience = float(text)
+    if beat and patience / 3 >= _LEAST_BEAT_SECONDS:
+        return Wait(seconds, min(beat, patience / 3))
+    return Wait(min(seconds, max(0.0, patience - _SPARE_SECONDS)))
 
 
 def _deadline(text: str, settings: Settings) -> float:

@@ -34,10 +34,14 @@ def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tup
 def show_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
     """The caller's job, after its end if the query waits for that."""
     found = services()
-    wait = read_wait_query(found.settings)
-    answer = found.submission.read(job_id, caller().account, wait)
+    wait, account = read_wait_query(found.settings), caller().account
+    answer = found.submission.read(job_id, account)
     if answer is None or answer.job.kind not in kinds or not owns(answer.job):
         raise _not_found(job_id)
+    if wait.seconds > 0 and not answer.job.is_terminal:
+        answer = found.submission.read(job_id, account, wait)
+        if answer is None:
+            raise _not_found(job_id)
     base = found.urls.base
     return job_reply(answer, lambda job: _whole(found, job, base), wait.beat_seconds)
 

@@ -7,13 +7,14 @@ stock clients take any other status for the end and output seen early for output
 import hashlib
 import re
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 
 import orjson
 
-from api.headers import JobHeaders
+from api.headers import NO_WAIT, JobHeaders, Wait
+from api.holding import Hold
 from api.waiting import Seat, Waiting
 from shared.connections import Redis
 from shared.errors import InvalidInput, NotFound, ServiceError
@@ -24,6 +25,18 @@ from shared.recent_bodies import RecentBodies
 from shared.settings import Settings
 
 _JOB_ID = re.compile(r"[0-9a-z]{26}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is answered."""
+
+    job: Job
+    """As it is known by now."""
+    is_new: bool = False
+    """Whether this request made it."""
+    hold: Hold | None = None
+    """Where the request waits on: whoever answers it goes on, and closes it."""
 
 
 class Submission:
@@ -44,16 +57,15 @@ class Submission:
         self._waiting = waiting
         self._recent = RecentBodies(redis, settings)
 
-    def create(self, new: NewJob, headers: JobHeaders, body: Iterable[bytes]) -> tuple[Job, bool]:
+    def create(self, new: NewJob, headers: JobHeaders, body: Iterable[bytes]) -> Answer:
         """Submits a job, or finds the one that the same request made before, and waits for its end if asked to.
+
+        Where the headers ask for signs of life, it waits no longer than until the first of them.
 
         Args:
             new: The job; its deadline, keys and waiter come from ``headers``.
             headers: What the request's headers ask for.
             body: Everything that makes the request what it is, to tell a repetition from a new one; bytes in pieces.
-
-        Returns:
-            The job as a create answers it, and whether it was made by this call.
 
         Raises:
             InvalidInput: The deadline cannot be met.
@@ -61,32 +73,36 @@ class Submission:
         """
         new = self._addressed(new, headers, body)
         self._check_deadline(new)
-        with self._seat(new.id, headers.wait_seconds) as seat:
+        with ExitStack() as stack:
+            seat = self._seat(new.id, headers.wait, stack)
             if seat is not None:
                 new = replace(new, waiter=seat.channel)
             submitted = self._queue.submit(new)
             if submitted.is_new:
                 if new.is_followed:
                     self._follow(submitted.id)
-                ended = seat.wait(headers.wait_seconds, self._jobs) if seat is not None else None
-                return ended or self._fresh(new), True
-        return self._replayed(submitted.id, new.account, headers.wait_seconds), False
+                fresh = Answer(self._fresh(new), True)
+                if seat is None:
+                    return fresh
+                return self._wait(seat, headers.wait, stack, fresh, lambda: fresh.job) or fresh
+        return self._replayed(submitted.id, new.account, headers.wait)
 
-    def read(self, job_id: str, account: str, wait_seconds: float = 0.0) -> Job | None:
-        """An account's job as it is, after its end if that comes within the time; ``None`` where it has no such job."""
-        job = self._jobs.get(job_id) if is_job_id(job_id) else None
-        if job is None or job.account != account:
+    def read(self, job_id: str, account: str, wait: Wait = NO_WAIT) -> Answer | None:
+        """An account's job as it is, after its end if that comes in time; ``None`` where it has no such job."""
+        job = self._own(job_id, account)
+        if job is None:
             return None
-        if job.is_terminal or wait_seconds <= 0:
-            return job
-        with self._waiting.seat(job_id) as seat:
+        if job.is_terminal or wait.seconds <= 0:
+            return Answer(job)
+        with ExitStack() as stack:
+            seat = self._seat(job_id, wait, stack)
             if seat is None:
-                return job
+                return Answer(job)
             self._queue.watch(job_id, seat.channel)
             job = self._jobs.get(job_id)
             if job is None or job.is_terminal:
-                return job
-            return seat.wait(wait_seconds, self._jobs) or self._jobs.get(job_id)
+                return None if job is None else Answer(job)
+            return self._wait(seat, wait, stack, Answer(job), lambda: self._jobs.get(job_id))
 
     def peek(self, job_id: str, account: str) -> Job | None:
         """An account's job without its data; ``None`` where it has no such job."""
@@ -120,14 +136,34 @@ class Submission:
             return new.renamed(keep(new.account, _digest(body), new.id))
         return new
 
-    def _seat(self, job_id: str, seconds: float) -> AbstractContextManager[Seat | None]:
-        return self._waiting.seat(job_id) if seconds > 0 else nullcontext()
+    def _own(self, job_id: str, account: str) -> Job | None:
+        job = self._jobs.get(job_id) if is_job_id(job_id) else None
+        return job if job is not None and job.account == account else None
 
-    def _replayed(self, job_id: str, account: str, wait_seconds: float) -> Job:
-        job = self.read(job_id, account, wait_seconds)
-        if job is None:
+    def _seat(self, job_id: str, wait: Wait, stack: ExitStack) -> Seat | None:
+        return stack.enter_context(self._waiting.seat(job_id)) if wait.seconds > 0 else None
+
+    def _wait(
+        self, seat: Seat, wait: Wait, stack: ExitStack, known: Answer, otherwise: Callable[[], Job | None]
+    ) -> Answer | None:
+        """Waits until the job has ended, or a first sign of life is due; ``None`` where the job is gone."""
+
+        def register() -> None:
+            with suppress(ServiceError):
+                self._queue.watch(seat.job_id, seat.channel)
+
+        hold = Hold(seat, wait.seconds, self._jobs, register, otherwise)
+        if hold.wait(wait.beat_seconds or wait.seconds):
+            job = hold.answer()
+            return None if job is None else replace(known, job=job)
+        hold.keep(stack.pop_all())
+        return replace(known, hold=hold)
+
+    def _replayed(self, job_id: str, account: str, wait: Wait) -> Answer:
+        answer = self.read(job_id, account, wait)
+        if answer is None:
             raise NotFound("The job that this request made before has been deleted.")
-        return job if job.is_terminal else as_created(job)
+        return answer
 
     def _fresh(self, new: NewJob) -> Job:
         """The job as it was admitted, without reading it back."""

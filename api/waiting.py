@@ -41,6 +41,12 @@ class Seat:
         self.channel = channel
         self.event = threading.Event()
         self._dismissed = dismissed
+        self._is_gone = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it makes no sense to wait on: the process shuts down, or the job is gone."""
+        return self._is_gone or self._dismissed.is_set()
 
     def wait(self, seconds: float, jobs: JobStore) -> Job | None:
         """The job once it has ended, or ``None`` when the time is over, the process shuts down or the job is gone.
@@ -54,6 +60,7 @@ class Seat:
             try:
                 job = jobs.get(self.job_id) if woken else jobs.peek(self.job_id)
                 if job is None:
+                    self._is_gone = True
                     return None
                 if job.is_terminal:
                     return job if woken else jobs.get(self.job_id)

@@ -110,7 +110,8 @@ def _example(owner: str, name: str, job_id: str) -> dict[str, Any]:
     if not job_id:
         return {}
     found = services()
-    job = found.submission.read(job_id, caller().account)
+    answer = found.submission.read(job_id, caller().account)
+    job = None if answer is None else answer.job
     if job is None or job.kind is not JobKind.PREDICTION or job.model != f"{owner}/{name}":
         raise InvalidInput(f"{job_id} is no prediction of yours with {owner}/{name}.", "default_example", "unknown")
     if job.status is not JobStatus.SUCCEEDED or job.data_removed:

@@ -106,11 +106,6 @@ def test_a_full_waiting_room_answers_at_once(client: FlaskClient, body: Body) ->
     assert job is not None and (job["status"], job["output"]) == ("starting", None)
 
 
-def test_a_client_that_reads_for_two_seconds_is_not_held_longer(client: FlaskClient, body: Body) -> None:
-    headers = {"Prefer": "wait=60", "X-Stainless-Read-Timeout": "2.1"}
-    assert client.post("/v1/predictions", json=body, headers=headers).status_code == 201
-
-
 def test_fifty_simultaneous_posts_of_one_key_make_one_job(
     client_of: Callable[[str], FlaskClient], api_key: str, body: Body, count_jobs: Callable[..., int]
 ) -> None:

@@ -43,13 +43,13 @@ PIXEL = "data:image/png;base64,iVBORw0KGgo="
 )
 def test_every_form_of_prefer_is_understood(app: Flask, settings: Settings, prefer: str, seconds: float) -> None:
     with app.test_request_context(headers={"Prefer": prefer}):
-        assert read_job_headers(settings).wait_seconds == seconds
+        assert read_job_headers(settings).wait.seconds == seconds
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1.5", 1.5), ("999", 60), ("9" * 400, 60)])
 def test_a_wait_of_the_query_is_capped_too(app: Flask, settings: Settings, text: str, seconds: float) -> None:
     with app.test_request_context(f"/?wait={text}"):
-        assert read_wait_query(settings) == seconds
+        assert read_wait_query(settings).seconds == seconds
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1e3", "soon", "\uff15"])
