@@ -14,6 +14,7 @@ from cli.predict import predict
 from cli.terminal import Commands
 from cli.train import train
 from cli.up import up
+from cli.webhooks import webhooks
 
 
 def _version() -> str:
@@ -33,7 +34,7 @@ def headrace() -> None:
     """
 
 
-for _command in (up, demo, predict, train, jobs, models, datasets, keys, doctor):
+for _command in (up, demo, predict, train, jobs, models, datasets, webhooks, keys, doctor):
     headrace.add_command(_command)
 
 

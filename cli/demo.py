@@ -12,6 +12,7 @@ from types import FrameType
 import click
 
 from cli.client import TERMINAL, Client, Job
+from cli.demo_webhook import show_webhook
 from cli.digits import Digits, draw, hold_out, picture_width, read_digits
 from cli.in_flight import in_flight
 from cli.programs import Shape
@@ -51,7 +52,7 @@ class _TooLate(BaseException):
 )
 @as_json_option
 def demo(data_dir: Path | None, as_json: bool) -> None:
-    """Show everything once: start, push a data set, train, promote, predict, cancel, stop.
+    """Show everything once: start, push a data set, train, promote, predict, get a webhook, cancel, stop.
 
     It takes about a minute, works in a data folder of its own and leaves no process behind.
 
@@ -88,6 +89,7 @@ def _show_all(service: Service, stages: Stages) -> None:
     answers = _predict(client, stages, unseen)
     if not stages.is_quiet:
         _show(unseen, answers)
+    show_webhook(client, stages, MODEL, unseen.png(0))
     _cancel(client, stages)
     _save_samples(service.folder.root / "samples", unseen)
     client.close()

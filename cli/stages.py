@@ -5,7 +5,7 @@ from typing import Any
 
 from cli.terminal import out
 
-STAGES = ("start", "dataset", "train", "promote", "predict", "cancel", "stop")
+STAGES = ("start", "dataset", "train", "promote", "predict", "webhook", "cancel", "stop")
 """In their order."""
 
 

@@ -66,7 +66,7 @@ class Outgoing:
 
     @property
     def channel(self) -> str:
-        """Channel that names a host whenever work for it is due at once."""
+        """Channel that names a host whenever work for it is due within five seconds."""
         return self._keys.in_shard("outgoing")
 
     def send(self, host: str, job_id: str, what: str, seconds: float = 0.0) -> None:

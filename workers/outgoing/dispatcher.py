@@ -22,7 +22,7 @@ from workers.outgoing.circuits import Circuits
 log = structlog.get_logger(__name__)
 
 BACKSTOP_SECONDS = 5.0
-"""How often the dispatcher looks although nothing told it to."""
+"""How often the dispatcher looks although nothing told it to; the scripts know it."""
 
 _RETRY_SECONDS = 0.5
 _SILENCE_SECONDS = 15.0
@@ -75,13 +75,16 @@ class Dispatcher:
     def join(self, seconds: float) -> None:
         """Waits so long for what is under way; the rest is done by another worker, once its lease has passed."""
         until = time.monotonic() + seconds
-        self._threads[0].join(seconds)
+        self._threads[0].join(seconds)  # it ends first, so that nothing is begun any more
         while (left := until - time.monotonic()) > 0:
             with self._lock:
                 thread = next(iter(self._running), None)
             if thread is None:
-                return
+                break
             thread.join(left)
+        with contextlib.suppress(ServiceError), translated():
+            self._redis.publish(self._outgoing.channel, "")  # for the ear
+        self._threads[1].join(max(0.5, until - time.monotonic()))
 
     def _dispatch(self) -> None:
         while not self._stop.is_set():
@@ -102,7 +105,8 @@ class Dispatcher:
         if room <= 0:
             return change
         leased = self._outgoing.lease(room, per_host=self._settings.per_host, busy=busy)
-        for errand in leased.errands:
+        # The end of a job last: one that came at once has the same due time as its start.
+        for errand in sorted(leased.errands, key=lambda errand: errand.what == "completed"):
             self._begin(errand)
         if len(leased.errands) >= room:
             return 0.0
@@ -169,13 +173,14 @@ class Dispatcher:
     def _listen(self) -> None:
         """Hears that work is due; messages may be lost with a connection, so each new one looks."""
         while not self._stop.is_set():
-            with contextlib.suppress(ServiceError):
-                try:
-                    with translated(), self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
-                        subscription.subscribe(self._outgoing.channel)
-                        self._hear(subscription)
-                except (OSError, RuntimeError):
-                    log.exception("the dispatcher hears nothing")
+            try:
+                with translated(), self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
+                    subscription.subscribe(self._outgoing.channel)
+                    self._hear(subscription)
+            except ServiceError as error:
+                log.warning("the dispatcher's subscription broke", error=str(error))
+            except Exception:
+                log.exception("the dispatcher hears nothing")
             self._stop.wait(_RETRY_SECONDS)
 
     def _hear(self, subscription: Any) -> None:

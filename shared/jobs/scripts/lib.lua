@@ -34,7 +34,7 @@ local function wants(j, letter) return j.hook:find(letter, 1, true) end
 local function send(host, entry, due)
   if call('ZADD', key('outgoing', host), 'NX', due, entry) == 0 then return end
   call('ZADD', HOSTS, 'LT', math.max(due, tonumber(call('GET', key('pause', host)) or 0)), host)
-  if due <= now then call('PUBLISH', P..':outgoing', host) end
+  if due < now + 5000 then call('PUBLISH', P..':outgoing', host) end   -- io workers look by themselves that often
 end
 
 local function reschedule(host)                  -- after a change of its lane: when the host is to be looked at again
@@ -185,6 +185,7 @@ end
 local function stop(j, r)                        -- ends a job wherever it is
   if j.status ~= 'starting' then free(j.claim, {j.id})
   elseif is_held(j) then unsend(j.held, j.id..'|fetch')
+    call('HDEL', key('tries', j.id), 'fetch')
   else leave(j.line, j.pool, {j}) end
   finish(j, r)
 end

@@ -214,6 +214,7 @@ class Ledger:
         self.finish(r, end)
         if r.held:
             self.lanes[r.held].pop(f"{r.id}|fetch", None)
+            self.tries.pop((r.id, "fetch"), None)
         elif was == "starting":
             self.left(line, pool)
         else:

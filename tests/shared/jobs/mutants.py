@@ -167,6 +167,11 @@ OURS: dict[str, PlantedBug] = {
     "errands_beyond_the_cap": [("dispatch", "per_host - (busy[host] or 0)", "per_host")],
     "host_is_never_looked_at_again": [("dispatch", "    reschedule(host)\n", "")],
     "tries_are_not_counted": [("conclude", "  call('HINCRBY', key('tries', id), what, 1)\n", "")],
+    "what_is_no_try_is_counted": [("conclude", " and outcome ~= 'later'", "")],
+    "tries_of_a_fetch_stay": [
+        ("lib", "    call('HDEL', key('tries', j.id), 'fetch')\n", ""),
+        ("admit", "call('HDEL', key('tries', id), 'fetch')\n", ""),
+    ],
     "redelivery_keeps_the_tries": [("redeliver", "call('HDEL', key('tries', id), what)\n", "")],
     "redelivery_before_the_end": [("redeliver", " or what == 'completed' and not over(j)", "")],
     "pause_is_ignored": [
