@@ -14,6 +14,7 @@ if (l[1] or 0) + j.rows > tonumber(max_rows) or (l[2] or 0) + bytes > tonumber(m
   return {'full', 0, ''}
 end
 unsend(j.held, id..'|fetch')
+call('HDEL', key('tries', id), 'fetch')
 call('HSET', key('account', j.account), 'bytes', all)
 j.bytes, j.score = bytes, math.max(tonumber(l[3] or 0), tonumber(l[4] or 0)) + tonumber(cost)
 call('HSET', key('job', id), 'held', '', 'bytes', bytes, 'score', j.score)

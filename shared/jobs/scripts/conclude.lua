@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- conclude: now host id what lease outcome due entry -> 1, or 0: the lease has passed and another holds the errand
---   outcome: done; retry, at due; dead: given up. entry: the attempt for the job's delivery log, or ""
+--   outcome: done; retry, at due; later, the same but no try; dead: given up. entry: the attempt for the job's delivery log, or ""
 --@lib
 local _, host, id, what, lease, outcome, due, entry = unpack(ARGV)
 local lane, name = key('outgoing', host), id..'|'..what
 if what ~= 'progress' then
   if tonumber(call('ZSCORE', lane, name) or 0) ~= tonumber(lease) then return 0 end
-  if outcome == 'retry' then call('ZADD', lane, due, name) else call('ZREM', lane, name) end
+  if outcome == 'retry' or outcome == 'later' then call('ZADD', lane, due, name) else call('ZREM', lane, name) end
   reschedule(host)
 end
 call('HINCRBY', TOTALS, 'outgoing:'..what..':'..outcome, 1)
@@ -20,7 +20,7 @@ if entry ~= '' then
   call('LTRIM', key('deliveries', id), -100, -1)
   keep(key('deliveries', id))
 end
-if outcome ~= 'done' then
+if outcome ~= 'done' and outcome ~= 'later' then
   call('HINCRBY', key('tries', id), what, 1)
   keep(key('tries', id))
 end

@@ -105,7 +105,7 @@ class IoWorker:
             id_ = dice.choice((id_, id_, *stage.oracle.records))
             stage.call("refuse", id_, "E1005: the input cannot be fetched", "E1005")
         else:
-            self._end(host, id_, "fetch", lease, "retry")
+            self._end(host, id_, "fetch", lease, dice.choice(("retry", "later")))
 
     def _admit(self, id_: str) -> None:
         stage, dice = self._stage, self._stage.random

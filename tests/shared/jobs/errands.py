@@ -22,6 +22,7 @@ class Errands(Ledger):
         if rows + r.rows > max_rows or waiting + size > max_bytes or opened + size - r.bytes > account_bytes:
             return ["full", 0, ""]
         self.lanes[r.held].pop(f"{id_}|fetch", None)
+        self.tries.pop((id_, "fetch"), None)
         score = max(self.clocks.get(r.queue, 0), self.finishes.get((r.queue, r.flow), 0)) + cost
         r.held, r.bytes, r.score, r.order = "", size, score, self.made
         self.made += 1
@@ -75,7 +76,7 @@ class Errands(Ledger):
         if what != "progress":
             if lane.get(name) != lease:
                 return 0
-            if outcome == "retry":
+            if outcome in ("retry", "later"):
                 lane[name] = due
             else:
                 del lane[name]
@@ -85,7 +86,7 @@ class Errands(Ledger):
             return 1
         if entry:
             self.logs[id_] = [*self.logs[id_], entry][-100:]
-        if outcome != "done":
+        if outcome not in ("done", "later"):
             self.tries[id_, what] += 1
         if outcome == "dead" and r is not None:
             self.dead.add((r.account, name))
