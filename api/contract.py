@@ -40,6 +40,8 @@ class Contract:
     is_body_required: bool = True
     query: tuple[str, ...] = ()
     """Names that the query may have, each described in ``api/parameters.py``."""
+    required: tuple[str, ...] = ()
+    """Those among them that it must have."""
     headers: tuple[str, ...] = ()
     """Names of request headers that mean something here, described there too."""
     errors: tuple[int, ...] = ()
@@ -53,11 +55,12 @@ def describe(
     media: tuple[Media, ...] = (),
     is_body_required: bool = True,
     query: tuple[str, ...] = (),
+    required: tuple[str, ...] = (),
     headers: tuple[str, ...] = (),
     errors: tuple[int, ...] = (),
 ) -> Callable[[_View], _View]:
     """Says what a view takes and answers; the arguments are those of ``Contract``."""
-    contract = Contract(replies, body, media, is_body_required, query, headers, errors)
+    contract = Contract(replies, body, media, is_body_required, query, required, headers, errors)
 
     def mark(view: _View) -> _View:
         view.contract = contract  # type: ignore[attr-defined]

@@ -122,8 +122,8 @@ def _operation(rule: Rule, view: Callable[..., Any], contract: Contract, forms: 
         **({"description": rest} if rest else {}),
         "security": [] if scope is None else [{_KEY: [scope] if scope != ANY_SCOPE else []}],
         "parameters": [
-            *(_parameter(name, "path", PATH) for name in sorted(rule.arguments, key=rule.rule.find)),
-            *(_parameter(name, "query", QUERY) for name in contract.query),
+            *(_parameter(name, "path", PATH, is_required=True) for name in sorted(rule.arguments, key=rule.rule.find)),
+            *(_parameter(name, "query", QUERY, is_required=name in contract.required) for name in contract.query),
             *(_parameter(name, "header", HEADERS) for name in contract.headers),
         ],
     }
@@ -174,6 +174,8 @@ def _errors(rule: Rule, scope: str | None, contract: Contract) -> set[int]:
     errors = {int(status) for status in contract.errors}
     if scope is not None:
         errors |= {401, 403, 422, 429, 503}
+    elif contract.query:
+        errors.add(422)
     if rule.arguments:
         errors.add(404)
     if contract.body is not None or contract.media:
@@ -184,12 +186,14 @@ def _errors(rule: Rule, scope: str | None, contract: Contract) -> set[int]:
 def _media_schema(media: Media, forms: _Forms) -> dict[str, Any]:
     if media.form is not None:
         return {"schema": forms(media.form, "validation")}
-    return {"schema": {"type": "string"}} if media.types.startswith("text/") else {}
+    return {"schema": {"type": "string"}} if media.types.startswith("text/html") else {}
 
 
-def _parameter(name: str, place: str, table: Mapping[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def _parameter(
+    name: str, place: str, table: Mapping[str, tuple[str, dict[str, Any]]], *, is_required: bool = False
+) -> dict[str, Any]:
     text, schema = table[name]
-    return {"name": name, "in": place, "required": place == "path", "description": text, "schema": schema}
+    return {"name": name, "in": place, "required": is_required, "description": text, "schema": schema}
 
 
 def _sentence(text: str | None) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from flask import Flask, request
 
+from api.auth import scope_of
 from api.contract import contract_of
 from api.parameters import MAX_LIMIT
 from api.services import services
@@ -43,8 +44,10 @@ def register_queries(app: Flask) -> None:
     def check() -> None:
         if not request.environ.get("QUERY_STRING") or request.endpoint is None:
             return
-        contract = contract_of(views[request.endpoint])
-        if contract is not None:
+        view = views[request.endpoint]
+        contract = contract_of(view)
+        # Pages and probes that are open to everybody have nothing to mistake a query for.
+        if contract is not None and (contract.query or scope_of(view) is not None):
             check_query(contract.query)
 
     app.before_request(check)

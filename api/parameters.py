@@ -21,6 +21,12 @@ MAX_LIMIT = 100
 SORTS = ("model_created_at", "latest_version_created_at")
 DIRECTIONS = ("desc", "asc")
 
+LOOPBACK_PATTERN = (
+    r"^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\])"
+    r":(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$"
+)
+"""What a loopback address with its port looks like."""
+
 _NAME = {"type": "string", "pattern": f"^{NAME_PATTERN}$"}
 _MOMENT = {"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00Z"]}
 _JOB_ID = {"type": "string", "pattern": "^[0-9a-z]{26}$"}
@@ -34,7 +40,7 @@ PATH: Mapping[str, tuple[str, dict[str, Any]]] = {
     "job_id": ("Id of the job.", _JOB_ID),
     "address": (
         "Loopback address and port of the receiver.",
-        {"type": "string", "pattern": r"^(127\.[0-9.]{5,11}|\[[0-9a-f:.]+\]):[0-9]{1,5}$"},
+        {"type": "string", "pattern": LOOPBACK_PATTERN},
     ),
     "name_or_digest": ("Name of the data set, or its digest.", {"type": "string", "pattern": "^[a-z0-9._-]{1,64}$"}),
     "asset": ("Name of a file.", {"type": "string"}),
@@ -62,10 +68,13 @@ QUERY: Mapping[str, tuple[str, dict[str, Any]]] = {
         "`true` deletes even while an alias points to a version.",
         {"type": "string", "enum": ["true", "false"], "default": "false"},
     ),
-    "query": ("Only what has every one of these words in its name or description.", {"type": "string"}),
+    "query": (
+        "Only what has every one of these words in its name or description.",
+        {"type": "string", "pattern": r"\S", "maxLength": 1000},
+    ),
     "last_event_id": (
         "The id of the last event that was read, for readers that cannot send the header `Last-Event-ID`.",
-        {"type": "string", "maxLength": 64},
+        {"type": "string"},
     ),
     "owner": ("Whose file it is.", {"type": "string"}),
     "expiry": ("When the link stops working, in seconds since the epoch.", {"type": "string"}),

@@ -44,7 +44,7 @@ def get_collection(slug: str) -> Response:
 
 @routes.get("/v1/search")
 @needs("read")
-@describe({200: Found}, query=("query", "limit"))
+@describe({200: Found}, query=("query", "limit"), required=("query",))
 def search() -> Response:
     """The models and collections that have every word of the query."""
     text = request.args.get("query")

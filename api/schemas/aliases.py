@@ -5,13 +5,13 @@ from typing import Annotated
 from pydantic import Field
 
 from api.schemas.form import ReplyForm, RequestForm
-from api.schemas.models import Moment
+from api.schemas.models import Moment, VersionReference
 
 
 class NewTarget(RequestForm):
     """Where an alias is to point to, and why."""
 
-    version: str
+    version: VersionReference
     """A version id, ``owner/name`` for its production, or ``owner/name:id``."""
     reason: Annotated[str, Field(max_length=1000)] = ""
 

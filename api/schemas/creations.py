@@ -1,9 +1,15 @@
 """The forms of what makes jobs: predictions, trainings, pushes of models and data sets."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from api.schemas.form import RequestForm
+from api.schemas.models import ModelReference, Name, VersionReference
 
+_NUMBER = r"0*[1-9][0-9]{0,8}(\.[0-9]{1,9})?"
+
+Numbers = Annotated[str, Field(json_schema_extra={"pattern": f"^{_NUMBER}(,{_NUMBER})*$"})]
 Event = Literal["start", "output", "logs", "completed"]
 
 
@@ -23,7 +29,7 @@ class JobRequest(RequestForm):
 class NewPrediction(JobRequest):
     """A prediction with the version that the body names."""
 
-    version: str
+    version: VersionReference
     """A version id, ``owner/name`` for its production, or ``owner/name:id``."""
     input: dict[str, Any]
     """A key for each input of the model, see its own document; and ``priority``, ``top_k``, ``threshold``."""
@@ -32,7 +38,7 @@ class NewPrediction(JobRequest):
 class NewModelPrediction(JobRequest):
     """A prediction with the model of the path."""
 
-    version: str | None = None
+    version: VersionReference | None = None
     """One of the model's versions; the one in production unless given."""
     input: dict[str, Any]
     """A key for each input of the model, see its own document; and ``priority``, ``top_k``, ``threshold``."""
@@ -41,7 +47,7 @@ class NewModelPrediction(JobRequest):
 class NewTraining(JobRequest):
     """A training of a recipe."""
 
-    destination: str
+    destination: ModelReference
     """The model, ``owner/name``, that gets the version; it is made where there is none."""
     input: dict[str, Any]
     """The recipe's parameters, see its ``TrainingInput``."""
@@ -50,7 +56,7 @@ class NewTraining(JobRequest):
 class PredictionParts(RequestForm):
     """The same as parts; files are further parts, named after the inputs."""
 
-    version: str
+    version: VersionReference
     input: str | None = None
     """The inputs that are no files, as JSON."""
     webhook: str | None = None
@@ -63,7 +69,7 @@ class PredictionParts(RequestForm):
 class ModelPredictionParts(PredictionParts):
     """The same with the model of the path."""
 
-    version: str | None = None  # type: ignore[assignment]
+    version: VersionReference | None = None  # type: ignore[assignment]
 
 
 class UploadParts(RequestForm):
@@ -83,12 +89,12 @@ class ModelFile(UploadParts):
     """A ``.keras`` file, or the ``.h5`` that tutorials save."""
     labels: str | None = None
     """A JSON list, or names with commas."""
-    scale: str | None = None
+    scale: Annotated[str, Field(json_schema_extra={"pattern": f"^{_NUMBER}(/{_NUMBER})?$"})] | None = None
     """What the model's images are multiplied by, ``1/255``."""
-    mean: str | None = None
+    mean: Numbers | None = None
     """A number for each channel, with commas."""
-    std: str | None = None
-    alias: str | None = None
+    std: Numbers | None = None
+    alias: Name | None = None
     """What to point to the version once it is there."""
 
 
@@ -97,7 +103,7 @@ class DatasetFile(UploadParts):
 
     file: bytes
     """A ZIP of one folder for each class, or an NPZ of arrays."""
-    name: str
-    seed: str | None = None
+    name: Name
+    seed: Annotated[str, Field(json_schema_extra={"pattern": "^[0-9]{1,9}$"})] | None = None
     splits: str | None = None
     """Fractions as JSON, ``{"train": 0.8, "validation": 0.1, "test": 0.1}``."""

@@ -6,11 +6,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from api.schemas.form import ReplyForm, RequestForm
-from api.schemas.models import Moment, Name
+from api.schemas.models import ModelReference, Moment, Name, VersionReference
 
 Instances = Annotated[int, Field(ge=0, le=10_000)]
 Pool = Annotated[str, Field(min_length=1, max_length=64)]
-Reference = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class NewDeployment(RequestForm):
@@ -18,9 +17,9 @@ class NewDeployment(RequestForm):
 
     name: Name
     """Also the name of the model's alias that it serves."""
-    model: Reference
+    model: ModelReference
     """The model, ``owner/name``."""
-    version: Reference
+    version: VersionReference
     """What it serves first: an id of the model's, or ``owner/name`` for what is in production."""
     hardware: Pool
     """The pool of workers that takes its jobs, as ``GET /v1/hardware`` lists them."""
@@ -33,7 +32,7 @@ class NewDeployment(RequestForm):
 class DeploymentChanges(RequestForm):
     """What is to change; the rest stays."""
 
-    version: Reference | None = None
+    version: VersionReference | None = None
     """What it serves as soon as the workers of its pool have it ready."""
     hardware: Pool | None = None
     min_instances: Instances | None = None

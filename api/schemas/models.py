@@ -7,13 +7,24 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from api.schemas.form import ReplyForm, RequestForm, checked_by, refuse
-from shared.models.version import NAME_PATTERN, is_name
+from shared.models.version import NAME_PATTERN, VERSION_ID_PATTERN, is_name
 
 _ADDRESS = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
 _MOST_CHARACTERS = 10_000
 
 Text = Annotated[str, Field(max_length=_MOST_CHARACTERS)]
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+_MODEL = f"{NAME_PATTERN}/{NAME_PATTERN}"
+
+VersionReference = Annotated[
+    str, Field(json_schema_extra={"pattern": f"^({VERSION_ID_PATTERN}|{_MODEL}(:{VERSION_ID_PATTERN})?)$"})
+]
+"""What ``api.versions.named_version`` reads, which says what to do where it cannot."""
+
+ModelReference = Annotated[str, Field(json_schema_extra={"pattern": f"^{_MODEL}$"})]
+"""``owner/name``."""
 
 
 def _check_name(value: str) -> None:

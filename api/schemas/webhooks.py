@@ -27,7 +27,7 @@ class SecretObject(ReplyForm):
 class Rotation(RequestForm):
     """How to change the secret."""
 
-    overlap_seconds: Annotated[float | None, Field(ge=0, le=2_592_000, strict=False)] = None
+    overlap_seconds: Annotated[float | None, Field(ge=0, le=2_592_000)] = None
     """How long the one so far signs beside the new one; 0 ends it at once; the server's setting unless given."""
 
 
