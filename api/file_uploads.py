@@ -28,6 +28,7 @@ MAX_NAME_BYTES = 255
 MAX_METADATA_BYTES = 65_536
 
 _PARTS = 128
+_PIECE_BYTES = 1 << 20
 _SPARE_BYTES = 1 << 20  # fields and boundaries beside the file
 _FIELDS = frozenset({"metadata", "filename", "type"})
 _METADATA_FIELD = re.compile(r"metadata((?:\[[^\[\]]*\])+)")
@@ -64,6 +65,7 @@ def received_file(settings: Settings) -> Iterator[IncomingFile]:
     refusal = f"Files must be less than {most >> 20}MB in size" if most >> 20 else f"Files may have {most} bytes"
     declared = incoming.content_length
     if declared is not None and declared > most + _SPARE_BYTES:
+        _pass_over(incoming, most)
         raise TooLarge(refusal)
     incoming.max_content_length = most + _SPARE_BYTES
     incoming.max_form_memory_size = _SPARE_BYTES
@@ -72,10 +74,26 @@ def received_file(settings: Settings) -> Iterator[IncomingFile]:
     incoming.upload_refusal = refusal
     incoming.upload_folder = upload_folder(settings)
     try:
-        yield _checked(incoming, refusal)
+        try:
+            received = _checked(incoming, refusal)
+        except TooLarge:
+            _pass_over(incoming, most)
+            raise
+        yield received
     finally:
         for file in incoming.upload_files:
             file.close()
+
+
+def _pass_over(incoming: UploadRequest, most: int) -> None:
+    """Reads on for a while and keeps nothing: many clients see no answer before they have sent all of a body."""
+    if incoming.headers.get("Expect"):  # such a client waits to be asked for the body
+        return
+    stream = incoming.environ["wsgi.input"]
+    with receiving():
+        for _ in range(most // _PIECE_BYTES):
+            if not stream.read(_PIECE_BYTES):
+                return
 
 
 def _checked(incoming: UploadRequest, refusal: str) -> IncomingFile:

@@ -7,6 +7,7 @@ import click
 from cli.datasets import datasets
 from cli.demo import demo
 from cli.doctor import doctor
+from cli.files import files
 from cli.jobs import jobs
 from cli.keys import keys
 from cli.models import models
@@ -34,7 +35,7 @@ def headrace() -> None:
     """
 
 
-for _command in (up, demo, predict, train, jobs, models, datasets, webhooks, keys, doctor):
+for _command in (up, demo, predict, train, jobs, models, datasets, files, webhooks, keys, doctor):
     headrace.add_command(_command)
 
 

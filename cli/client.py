@@ -182,12 +182,24 @@ class Client:
         return job
 
     def upload(
-        self, path: str, fields: Mapping[str, str], file: Path, on_read: Callable[[int], None] | None = None
+        self,
+        path: str,
+        fields: Mapping[str, str],
+        file: Path,
+        on_read: Callable[[int], None] | None = None,
+        part: str = "file",
     ) -> Job:
         """Sends a file with its fields as a stream; not repeated."""
-        with MultipartFile(fields, file, on_read) as body:
+        with MultipartFile(fields, file, on_read, part) as body:
             job: Job = self._send("POST", path, data=body, headers={"Content-Type": body.content_type}, busy_seconds=0)
         return job
+
+    def stream(self, path: str) -> requests.Response:
+        """The answer at a path, to be read in pieces and closed; not repeated."""
+        reply = self._session.get(self.url + path, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS))
+        if reply.status_code >= 300:
+            _result(reply, self.url)
+        return reply
 
     def follow(self, job_id: str, step_seconds: int = 1) -> Iterator[Job]:
         """What a job looks like about once a second, the last time at its end."""

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cli.client import Client, Job
+from cli.downloads import with_output
 from cli.progress import succeeded, watch
 from cli.terminal import (
     Commands,
@@ -68,7 +69,8 @@ def show(job_id: str, data_dir: Path | None, as_json: bool) -> None:
 
     Example: headrace jobs show a01hxyz…
     """
-    show_job(Client.of_folder(data_dir).get(f"/v1/jobs/{job_id}"), as_json)
+    client = Client.of_folder(data_dir)
+    show_job(with_output(client, client.get(f"/v1/jobs/{job_id}")), as_json)
 
 
 @jobs.command("watch")
@@ -82,7 +84,7 @@ def watch_job(job_id: str, data_dir: Path | None, as_json: bool) -> None:
     client = Client.of_folder(data_dir)
     job = client.get(f"/v1/jobs/{job_id}")
     job = watch(client, job, str(job.get("kind", "job")), is_quiet=as_json)
-    show_job(job, as_json)
+    show_job(with_output(client, job), as_json)
     succeeded(job)
 
 

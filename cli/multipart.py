@@ -14,11 +14,18 @@ class MultipartFile:
 
     Args:
         fields: Plain fields, sent ahead of the file.
-        path: The file, sent as the part ``file``.
+        path: The file, sent as a part of its own.
         on_read: Called with the number of bytes of each block that was sent.
+        part: What the part of the file is called.
     """
 
-    def __init__(self, fields: Mapping[str, str], path: Path, on_read: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        fields: Mapping[str, str],
+        path: Path,
+        on_read: Callable[[int], None] | None = None,
+        part: str = "file",
+    ) -> None:
         boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={boundary}"
         head = "".join(
@@ -26,7 +33,7 @@ class MultipartFile:
             for name, value in fields.items()
         )
         head += (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_header_safe(path.name)}"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{part}"; filename="{_header_safe(path.name)}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
         )
         tail = f"\r\n--{boundary}--\r\n"

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.answers import Answer, AnswerFile
 from cli.client import Client, RequestRefused
+from cli.downloads import with_output
 from cli.in_flight import in_flight
 from cli.inputs import BadFile, Target, find_files
 from cli.terminal import (
@@ -98,7 +99,7 @@ def ask(client: Client, target: Target, file: Path) -> Answer:
     """
     try:
         job = target.submit(client, file, WAIT_SECONDS)
-        return Answer.of_job(file, client.await_end(job, WAIT_SECONDS))
+        return Answer.of_job(file, with_output(client, client.await_end(job, WAIT_SECONDS)))
     except BadFile as error:
         return Answer(str(file), error=str(error))
     except RequestRefused as error:

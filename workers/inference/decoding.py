@@ -84,19 +84,21 @@ def decode(
         raise InputError(f"the job has {count} rows, more than the {settings.inference.max_job_rows} accepted", "E1002")
 
     share = settings.batching.max_decoded_bytes * min(1.0, count / settings.batching.max_batch_rows)
-    taken = 0
+    taken, is_late = 0, False
     decoded: list[Row | Callable[[], Row]] = []
     for index in range(count):
         values: Mapping[str, Any] = {name: rows[index] for name, rows in columns.items()}
-        is_late = time.monotonic() > until
+        is_late = is_late or time.monotonic() > until
         if not is_late:
-            values = _with_files(signature, values, index, count, read)
-        if is_late or taken + _image_bytes(signature, values, settings.inference.max_pixels) > share:
-            decoded.append(partial(_decode_row, signature, values, index, count, settings, read))
-            continue
-        row = _decode_row(signature, values, index, count, settings, read)
-        taken += sum(array.nbytes for array in row.values())
-        decoded.append(row)
+            whole = _with_files(signature, values, index, count, read)
+            if taken + _image_bytes(signature, whole, settings.inference.max_pixels) <= share:
+                row = _decode_row(signature, whole, index, count, settings, read)
+                taken += sum(array.nbytes for array in row.values())
+                decoded.append(row)
+                continue
+            # Files of the store are neither held until their call nor read one after another only to be measured.
+            is_late = whole is not values
+        decoded.append(partial(_decode_row, signature, values, index, count, settings, read))
     return DecodedJob(decoded, is_many, options.top_k, options.threshold)
 
 

@@ -313,6 +313,23 @@ def test_files_of_the_store_are_read_row_by_row_and_one_that_is_gone_names_its_r
         assert caught.value.code == "E1005"
 
 
+def test_files_beyond_a_jobs_share_are_read_when_their_call_is_made_and_not_held(
+    signature_of: Callable[..., Signature], data_url
+) -> None:
+    data = base64.b64decode(data_url(COLOURS).partition(",")[2])
+    reads: list[str] = []
+
+    def read(reference: str) -> bytes:
+        reads.append(reference)
+        return data
+
+    few = SETTINGS.model_copy(update={"batching": BatchingSettings(max_decoded_bytes=64 * COLOURS.nbytes // 2)})
+    names = [f"artifact:{number}" for number in range(8)]
+    job = decode(signature_of(image=("image", "uint8", (None, None, 3))), {"image": names}, few, read=read)
+    assert reads == names[:5] and sum(map(callable, job.rows)) == 4
+    assert len(arrays(job)) == 8 and reads == names[:5] + names[4:]
+
+
 def test_a_text_that_looks_like_a_file_of_the_store_is_a_text(signature_of: Callable[..., Signature]) -> None:
     def read(reference: str) -> bytes:
         raise AssertionError(reference)
