@@ -68,6 +68,8 @@ class JobQueue:
             "hook", "".join(event[0] for event in new.webhook_events), "hook_host", new.webhook_host,
             "held", new.fetch_host,
         ]  # fmt: skip
+        if new.is_followed:
+            record += ["followed", 1]
         args = (
             new.id, new.queue, new.pool, new.account, new.priority, new.rows, size,
             self._cost(new.priority, new.rows, size), int(life * 1000), self._keep_ms(new),
@@ -77,7 +79,7 @@ class JobQueue:
             settings.queue.account_max_bytes, new.waiter, inline,
         )  # fmt: skip
         try:
-            state, known, rest = self._scripts.call("submit", self._keys.tag(shard), *args, *record)
+            state, known, rest, *made = self._scripts.call("submit", self._keys.tag(shard), *args, *record)
         except TooManyRequests:
             self._unspill(new.id, spill)
             raise
@@ -91,7 +93,7 @@ class JobQueue:
             )
         if rest:
             self.bells.ring(new.pool, shard, known.decode())
-        return Submitted(known.decode(), state == b"new")
+        return Submitted(known.decode(), bool(made), made[0] / 1000 if made else None)
 
     def watch(self, job_id: str, channel: str) -> None:
         """Asks to be woken over a channel when the job ends; the caller reads the job after this, not before."""

@@ -98,11 +98,11 @@ class Stack:
         self.processes.append(process)
         return process
 
-    def start_api(self, port: int = 0) -> subprocess.Popen[bytes]:
+    def start_api(self, port: int = 0, threads: int = 80) -> subprocess.Popen[bytes]:
         port = port or free_port()
         process = self.start(
             "granian", "--interface", "wsgi", "--factory", "api:create_app", "--host", "127.0.0.1",
-            "--port", str(port), "--workers", "1", "--blocking-threads", "80", "--no-ws", name="api",
+            "--port", str(port), "--workers", "1", "--blocking-threads", str(threads), "--no-ws", name="api",
         )  # fmt: skip
         self.url = f"http://127.0.0.1:{port}"
         self.wait(lambda: self.answers("/livez"), "the API")

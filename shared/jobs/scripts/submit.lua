@@ -4,7 +4,7 @@
 --   life, keep and retain in milliseconds; idem is "" or account:key; waiter is "" or the channel to wake at the end;
 --   cost is an integer >= 1, the priority's weight times the job's share of a batch in rows.
 -- Not allow-oom: a full server refuses it. Idempotent by id, which the caller makes before its first try.
--- -> {'new', id, ring} {'dup', id, ring} {'conflict', id, 0} {'full', 'queue' or 'account', rows waiting}
+-- -> {'new', id, ring, now} {'dup', id, ring} {'conflict', id, 0} {'full', 'queue' or 'account', rows waiting}
 --@lib
 local _, id, queue, pool, account, priority, rows, bytes, cost, life, keep, retain, idem, hash,
       max_rows, max_bytes, account_rows, account_bytes, waiter, input = unpack(ARGV, 1, 20)
@@ -48,17 +48,19 @@ call('HSET', key('job', id), 'status', 'starting', 'attempt', 0, 'claim', '', 'q
   'created', now, unpack(ARGV, 21))
 call('HSET', key('data', id), 'input', input)
 call('ZADD', OPEN, now + life, id)
-local kind, fetch_host = unpack(call('HMGET', key('job', id), 'kind', 'held'))
+local kind, fetch_host, model, followed = unpack(call('HMGET', key('job', id), 'kind', 'held', 'model', 'followed'))
 call('ZADD', key('list', account..':'..kind), now, id)
+if followed then note({id = id}, 'status', 'starting') end   -- with the record, so that its reader misses nothing
 if idem ~= '' then call('SET', key('idem', idem), id..'|'..hash) end
 call('HSET', key('account', account), 'rows', (a[1] or 0) + rows, 'bytes', (a[2] or 0) + bytes)
+if model and model ~= '' and (kind == 'prediction' or kind == 'training') then call('HINCRBY', P..':runs', model, 1) end
 if fetch_host and fetch_host ~= '' then          -- admit.lua lets it into its queue
   send(fetch_host, id..'|fetch', now)
   watch(id)
-  return {'new', id, 0}
+  return {'new', id, 0, now}
 end
 if waiting == 0 then open_line(pool, queue) end
 call('ZADD', key('queue', queue), score, id)
 call('HSET', load, 'rows', waiting + rows, 'bytes', (l[2] or 0) + bytes, 'f:'..flow, score, 'n:'..flow, (l[5] or 0) + 1)
 watch(id)
-return {'new', id, ring(pool, id)}
+return {'new', id, ring(pool, id), now}

@@ -39,12 +39,14 @@ class Clients:
         spill = f"inputs/{id_}" if dice.random() < 0.2 else ""
         fields = (
             "kind", "training" if queue == "training" else "prediction",
+            "model", dice.choice(("", "a/b", "a/c")),
             "deadline_by", dice.choice(("caller", "default")),
             "spill", spill,
             "scratch", f"checkpoints/{id_}" if queue == "training" else "",
             "hook", dice.choice(("", "", "c", "sc", "ol", "solc")),
             "hook_host", dice.choice(HOSTS),
             "held", dice.choice(HOSTS) if dice.random() < 0.12 else "",
+            *(("followed", 1) if dice.random() < 0.1 else ()),
         )  # fmt: skip
         args = (
             id_, queue, POOLS[queue], account, priority, rows, size, cost, life, KEEP, RETAIN, key,
@@ -52,7 +54,7 @@ class Clients:
             "" if spill else f"input of {id_}", *fields,
         )  # fmt: skip
         for _ in range(2 if stage.chance(0.1) else 1):
-            state, known, ring = stage.call("submit", *args)
+            state, known, ring, *_ = stage.call("submit", *args)
             if state == "new":
                 stage.oracle.records[known].poison = dice.random() < 0.06
             if state in ("new", "dup") and ring:

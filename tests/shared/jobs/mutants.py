@@ -182,6 +182,7 @@ OURS: dict[str, PlantedBug] = {
     "emit_ignores_the_claim": [("emit", " or j.claim ~= claim", "")],
     "emit_keeps_a_part_twice": [("emit", "tonumber(first) ~= kept or ", "")],
     "late_follower_misses_the_output": [("lib", "  if d[2] then note_output(j, 0, d[1]) end\n", "")],
+    "start_of_a_followed_job_is_not_noted": [("submit", "note({id = id}, 'status', 'starting')", "local _ = 0")],
     "status_is_not_noted": [("take", "  if j.followed then note(j, 'status', 'processing') end\n", "")],
     "end_is_not_noted": [("lib", "    note(j, 'status', r.status)\n", "")],
     "delete_of_an_open_job": [("delete", "if not j or not over(j) then", "if not j then")],

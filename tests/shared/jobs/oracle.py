@@ -41,6 +41,9 @@ class Oracle(Errands):
         )  # fmt: skip
         self.made += 1
         self.records[id_] = record
+        if "followed" in named:
+            record.followed = True
+            record.note("status", "starting")
         if record.held:
             record.status = "starting"
             self.send(record.held, f"{id_}|fetch", now)
@@ -50,7 +53,9 @@ class Oracle(Errands):
             record.waiters.add(waiter)
         if idem:
             self.idem[idem] = (id_, digest)
-        return ["new", id_, 0 if record.held else self.ring(pool, id_)]
+        if named["model"]:
+            self.runs[named["model"]] += 1
+        return ["new", id_, 0 if record.held else self.ring(pool, id_), now]
 
     def _again(self, known: str, id_: str, pool: str, waiter: str) -> Answer:
         record = self.records.get(known)
