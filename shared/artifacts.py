@@ -18,7 +18,7 @@ from shared.errors import Unavailable
 from shared.settings import Settings
 
 REFERENCE = "artifact:"
-"""How a text begins that stands for a file of the store, ``artifact:files/{id}/content``; nothing that clients send does."""
+"""How a text begins that stands for a file of the store, ``artifact:files/{id}/content``; no text of a client does."""
 
 
 class ArtifactStore:
@@ -58,6 +58,12 @@ class ArtifactStore:
                 shutil.copyfile(local, place)
             else:
                 self._fs.put_file(str(local), place)
+
+    def put_open(self, file: BinaryIO, path: str) -> None:
+        """Copies an open file into the store from its start, in pieces."""
+        file.seek(0)
+        with self._translated(path), self._placed(path) as place, self._fs.open(place, "wb") as out:
+            shutil.copyfileobj(file, out, 1 << 20)
 
     def get(self, path: str, local: Path) -> None:
         """Copies a file of the store to a local one, in pieces."""

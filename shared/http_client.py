@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from shared.errors import InvalidInput
 from shared.outbound.addresses import Address
@@ -23,7 +23,7 @@ from shared.outbound.target import Target, parse_target
 from shared.outbound.timed_socket import Deadline, TimedSocket
 from shared.settings import Settings
 
-__all__ = ["Guard", "HttpClient", "HttpFailed", "Reply", "TargetRefused", "lane_of"]
+__all__ = ["FileTooLarge", "Guard", "HttpClient", "HttpFailed", "Reply", "TargetRefused", "lane_of"]
 
 CHECK_SECONDS = 0.5
 _PIECE_BYTES = 65_536
@@ -60,6 +60,17 @@ class HttpFailed(Exception):
         self.status = status
         self.is_permanent = is_permanent
         self.retry_after = retry_after
+
+
+class FileTooLarge(HttpFailed):
+    """Raised when a download is larger than it may be."""
+
+
+class Sink(Protocol):
+    """Where a download goes."""
+
+    def write(self, data: bytes, /) -> int:
+        """Takes the next piece."""
 
 
 class HttpClient:
@@ -117,7 +128,7 @@ class HttpClient:
     def download(
         self,
         url: str,
-        into: BinaryIO,
+        into: Sink,
         *,
         timeout_seconds: float,
         max_bytes: int,
@@ -149,7 +160,7 @@ class HttpClient:
                     is_permanent=is_permanent,
                     retry_after=response.headers.get("Retry-After"),
                 )
-            too_large = HttpFailed(
+            too_large = FileTooLarge(
                 f"The file at {host} is larger than {max_bytes} bytes.", status=200, is_permanent=True
             )
             if (response.length or 0) > max_bytes:

@@ -39,8 +39,20 @@ def _wait(**_: object) -> None:
 @cache
 def dispatcher() -> "Dispatcher":
     """The one dispatcher of this process."""
+    from shared.jobs.outgoing import Outgoing
+    from workers.outgoing.fetching import Fetcher
     from workers.outgoing.opening import open_client, open_dispatcher
 
     process = current_process()
     client = open_client(process.redis, process.settings)
-    return open_dispatcher(process.redis, process.settings, process.jobs, process.outputs, client)
+    fetcher = Fetcher(
+        process.settings,
+        client,
+        Outgoing(process.redis, process.settings),
+        process.queue,
+        process.jobs,
+        process.artifacts,
+        process.stopping,
+    )
+    others = {"fetch": fetcher.run}
+    return open_dispatcher(process.redis, process.settings, process.jobs, process.outputs, client, others)
