@@ -33,4 +33,4 @@ def read_as_if_any(form: type[_Form]) -> _Form:
         InvalidInput: The body is no JSON object, or does not fit.
     """
     raw = read_raw()
-    return check_form(form, parsed(raw) if raw.strip() else {})
+    return check_form(form, parsed(raw) if raw else {})

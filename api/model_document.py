@@ -77,6 +77,11 @@ def training_document(whole: Mapping[str, Any], recipe: Recipe, base: str, datas
     return _document(whole, recipe.model, recipe.version_id, paths, schemas)
 
 
+def empty_document(whole: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The document of a model without versions."""
+    return _document(whole, model, "none", {}, {})
+
+
 def _document(
     whole: Mapping[str, Any], title: str, version: str, paths: dict[str, Any], schemas: dict[str, Any]
 ) -> dict[str, Any]:

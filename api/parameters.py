@@ -70,7 +70,7 @@ QUERY: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
     "query": (
         "Only what has every one of these words in its name or description.",
-        {"type": "string", "pattern": r"\S", "maxLength": 1000},
+        {"type": "string"},
     ),
     "last_event_id": (
         "The id of the last event that was read, for readers that cannot send the header `Last-Event-ID`.",

@@ -30,7 +30,7 @@ _TEXTS = ("description", "github_url", "paper_url", "license_url", "cover_image_
 @describe({200: Page[ModelObject]}, query=(*PAGED, "sort_by", "sort_direction", "query"))
 def list_models() -> Response:
     """All models and recipes, by the age of the newest version unless told."""
-    if text := request.args.get("query"):
+    if (text := request.args.get("query")) is not None:
         return json_response(found_page(text))
     sort = choice_query("sort_by", SORTS) or "latest_version_created_at"
     direction = choice_query("sort_direction", DIRECTIONS) or "desc"
@@ -87,6 +87,7 @@ def delete_model(owner: str, name: str) -> Response:
     for version_id in found.registry.delete_model(owner, name, unless_aliased=not is_forced):
         found.queue.fail_version(version_id, version_gone())
     found.deployments.drop(f"{owner}/{name}")
+    found.jobs.drop_runs(f"{owner}/{name}")
     return no_content()
 
 

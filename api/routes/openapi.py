@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app
 from api.auth import needs, public
 from api.contract import describe
 from api.json_response import json_response
-from api.model_document import prediction_document, training_document
+from api.model_document import empty_document, prediction_document, training_document
 from api.openapi import document
 from api.services import services
 from api.versions import version_of
@@ -34,12 +34,22 @@ def get_openapi() -> Response:
 @needs("read")
 @describe({200: dict[str, Any]})
 def get_model_openapi(owner: str, name: str) -> Response:
-    """The document of a model's version in production, or of a recipe: its own input and output, and snippets."""
+    """The document of a model's version in production, else of its newest one, or of a recipe.
+
+    It has the model's own input and output, and snippets. Of a model without versions it has no paths.
+    """
     recipe = find_recipe(owner, name)
     if recipe is not None:
         return json_response(_of_recipe(recipe))
     registry = services().registry
-    return json_response(_of_version(registry.version(registry.resolve(owner, name)), is_production=True))
+    registry.get_model(owner, name)
+    production = registry.aliases(owner, name).get("production")
+    if production is not None:
+        return json_response(_of_version(registry.version(production), is_production=True))
+    newest = next(iter(registry.versions(owner, name)), None)
+    if newest is not None:
+        return json_response(_of_version(newest, is_production=False))
+    return json_response({**empty_document(_document(), f"{owner}/{name}"), **_servers()})
 
 
 @routes.get("/v1/models/<owner>/<name>/versions/<version_id>/openapi.json")
