@@ -45,10 +45,11 @@ for call in (
     except ReplicateError as error:
         errors.append(error.status)
 answer["errors"] = errors
-try:
-    client.run("ada/digits", input={"image": io.BytesIO(b"png")})
-except ReplicateError as error:
-    answer["file"] = error.detail
+answer["file"] = client.run("ada/digits", input={"image": io.BytesIO(b"png")})
+file = client.files.create(io.BytesIO(b"png"), metadata={"a": 1})
+answer["kept"] = [file.size, file.metadata, file.expires_at is not None, file.checksums["sha256"] == file.etag]
+answer["by_url"] = client.run("ada/digits", input={"image": [file.urls["get"], client.files.get(file.id).urls["get"]]})
+answer["files"] = [len(client.files.list()), client.files.delete(file.id), len(client.files.list())]
 answer["file_in_base64"] = client.run(
     "ada/digits", input={"image": io.BytesIO(b"png")}, file_encoding_strategy="base64"
 )
@@ -123,8 +124,10 @@ def test_the_stock_client_of_python_works_unmodified(
         "listed": True,
         "canceled": "canceled",
         "errors": [422, 422, 404, 404],
-        "file": "File uploads are not supported yet: send files as data URLs (in the Python client: "
-        'file_encoding_strategy="base64"), as multipart or as raw body.',
+        "file": output,
+        "kept": [3, {"a": 1}, True, True],
+        "by_url": output,
+        "files": [2, True, 1],
         "file_in_base64": output,
         "models": ["digits", "image-classifier", "slow"],
         "versions": [version.id],

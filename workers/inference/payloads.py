@@ -37,7 +37,7 @@ class Payloads:
         self._artifacts = artifacts
         self._outputs = outputs
         self._max_output_bytes = settings.jobs.max_output_bytes
-        self._max_file_bytes = settings.files.max_upload_bytes
+        self._max_file_bytes = max(settings.files.max_upload_bytes, settings.outgoing.fetch_bytes)
 
     def input(self, job: TakenJob) -> bytes:
         """The input of a job, JSON.
