@@ -49,7 +49,7 @@ EXPECTED: dict[str, Any] = {
     "stream_of_a_canceled_one": [["done", '{"reason":"canceled"}']],
     "odd_line_ends": "A\nB\nC\nD",
     "asynchronous_stream": [["output", "HELLO"], ["done", "{}"]],
-    "use": ["HELLO", "THERE", ["BIT BY BIT"]],
+    "use": ["HELLO", "THERE", ["BIT", "BY", "BIT"]],
     "webhook": [["processing", "succeeded"], True, 2, True],
     "search": ["words"],
     "search_of_everything": ["words", ["words"]],

@@ -61,7 +61,7 @@ class Service:
         self.redis = open_redis(self.settings)
         artifacts = open_artifacts(self.settings)
         self.registry = ModelRegistry(artifacts, self.redis, self.settings)
-        self.versions = {name: self._publish(name) for name in SIGNATURES}
+        self.versions = {name: self.publish(name) for name in SIGNATURES}
         self._keys = ApiKeys(self.redis, self.settings)
 
     def key(self, account: str) -> str:
@@ -99,9 +99,18 @@ class Service:
         until = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > until or any(process.poll() is not None for process in self.processes):
-                logs = "\n".join(f"{path.name}: {path.read_text()[-3000:]}" for path in self.folder.glob("*.log"))
+                logs = "\n".join(f"{path.name}: {path.read_text()[-800:]}" for path in self.folder.glob("*.log"))
                 raise AssertionError(f"{what} did not come within {seconds} s\n{logs}")
             time.sleep(0.05)
+
+    def start_api(self, name: str, **variables: str) -> str:
+        """Starts another API over HTTP, with other settings, and returns its address."""
+        port = free_port()
+        settings = self._settings(**variables)
+        self._start(f"api-{name}", programs(settings, DataFolder(self.folder / "data"), Shape(port=port))[-1])
+        url = f"http://127.0.0.1:{port}"
+        self.wait(lambda: self._answers(url), name)
+        return url
 
     def close(self) -> None:
         for process in self.processes:
@@ -115,7 +124,7 @@ class Service:
         self.redis.close()
         self.server.close()
 
-    def _settings(self, certificate: tuple[Path, Path] | None = None) -> Settings:
+    def _settings(self, certificate: tuple[Path, Path] | None = None, **more: str) -> Settings:
         variables = {
             "HEADRACE_DATA_DIR": str(self.folder / "data"),
             "HEADRACE_REDIS__URL": self.server.url,
@@ -125,6 +134,9 @@ class Service:
             "HEADRACE_INFERENCE__THREADS": "1",
             "HEADRACE_HTTP__THREADS": "96",
             "HEADRACE_QUEUE__ACCOUNT_MAX_ROWS": str(ROWS_OF_AN_ACCOUNT),
+            "HEADRACE_HTTP__HEARTBEAT_SECONDS": "1",
+            "HEADRACE_HTTP__KEEPALIVE_SECONDS": "1",
+            **more,
             "HEADRACE_FILES__INLINE_OUTPUT_BYTES": "2000",
             # What the tests listen on: receivers of webhooks.
             "HEADRACE_OUTGOING__ALLOWED_NETWORKS": '["127.0.0.1/32"]',
@@ -149,7 +161,8 @@ class Service:
                 subprocess.Popen(command, env=environment, cwd=program.folder, stdout=log, stderr=log)
             )
 
-    def _publish(self, name: str) -> str:
+    def publish(self, name: str, kind: str = "", alias: bool = True) -> str:
+        """Publishes a version with the signature of a kind, that of its name unless given; returns its id."""
         file = self.folder / "model.keras"
         file.write_text(name)
         self.registry.ensure_model("stock", name)
@@ -160,10 +173,11 @@ class Service:
             created_at="2026-01-01T00:00:00.000Z",
             source="import",
             job_id="tests",
-            signature=Signature.from_json(SIGNATURES[name]),
+            signature=Signature.from_json(SIGNATURES[kind or name]),
             labels=("dark", "bright") if name == "image" else None,
         )
-        self.registry.move_alias("stock", name, "production", version.id, "tests")
+        if alias:
+            self.registry.move_alias("stock", name, "production", version.id, "tests")
         return version.id
 
     def _answers(self, url: str) -> bool:

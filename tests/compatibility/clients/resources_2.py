@@ -65,7 +65,7 @@ def use():
     # Only the module's own works (that of a client object fails in itself); it is told where by the environment.
     os.environ["REPLICATE_BASE_URL"], os.environ["REPLICATE_API_TOKEN"] = URL, KEY
     made = replicate.use("stock/text:" + VERSIONS["text"]).create(prompt="there")
-    chunks = list(replicate.use("stock/text", streaming=True)(prompt="bit by bit"))
+    chunks = list(replicate.use("stock/words", streaming=True)(prompt="bit by bit"))
     return [replicate.use("stock/text")(prompt="hello"), made.output(), chunks]
 
 

@@ -1,0 +1,92 @@
+"""What is peculiar to ``replicate`` 1.0.7."""
+
+import io
+import time
+
+import httpx
+from cells import TOLD, cell, main, png
+from replicate import Client
+from replicate.exceptions import ReplicateError
+
+URL, KEY, VERSIONS = TOLD["url"], TOLD["key"], TOLD["versions"]
+client = Client(api_token=KEY, base_url=URL)
+
+
+@cell
+def wait_is_dropped_with_a_model():
+    made = client.predictions.create(model="stock/text", input={"prompt": "sleep 1 hello"}, wait=20)
+    first = [made.status, made.output]
+    made.wait()
+    return [first, made.output]
+
+
+@cell
+def iterator_from_a_reply_that_expired():
+    rows = {"prompt": [f"sleep 0.15 a{n}" for n in range(20)]}
+    made = client.predictions.create(version=VERSIONS["text"], input=rows, wait=1)
+    return [made.status, made.output, list(made.output_iterator()) == [f"A{n}" for n in range(20)]]
+
+
+@cell
+def iterator_from_the_start():
+    rows = {"prompt": [f"sleep 0.1 a{n}" for n in range(20)]}
+    made = client.predictions.create(version=VERSIONS["text"], input=rows)
+    return list(made.output_iterator()) == [f"A{n}" for n in range(20)]
+
+
+@cell
+def delete_of_a_version():
+    return client.models.get(TOLD["spare"]["model"]).versions.delete(TOLD["spare"]["version"])
+
+
+@cell
+def throttled_reads():
+    limited = Client(api_token=TOLD["limited_key"], base_url=TOLD["limited"])
+    begun = time.monotonic()
+    names = {limited.models.get("stock/text").name for _ in range(TOLD["burst"] + 2)}
+    return [sorted(names), time.monotonic() - begun > 1]
+
+
+@cell
+def a_reply_that_is_kept_alive():
+    # The client's own timeout is longer than any wait it asks for; with a shorter one the spaces show.
+    timeout = httpx.Timeout(5, read=1.5)
+    body = {"version": VERSIONS["text"], "input": {"prompt": "sleep 3 hello"}}
+    reply = client._client.post("/v1/predictions", json=body, headers={"Prefer": "wait=20"}, timeout=timeout)
+    return [reply.status_code, reply.text[:1], reply.json()["output"]]
+
+
+@cell
+def training_read_as_prediction():
+    made = client.trainings.create(
+        version="headrace/image-classifier:" + client.models.get("headrace/image-classifier").latest_version.id,
+        input={"dataset": TOLD["dataset"], "epochs": 1},
+        destination="stock/trained",
+    )
+    made.cancel()
+    return client.predictions.get(made.id).status
+
+
+@cell
+def old_header():
+    reply = httpx.get(URL + "/v1/account", headers={"Authorization": f"Token {KEY}"})
+    return reply.status_code
+
+
+@cell
+def unknown_base():
+    try:
+        Client(api_token=KEY, base_url=URL + "/elsewhere").predictions.list()
+    except ReplicateError as error:
+        return [error.status, bool(error.detail)]
+
+
+@cell
+def numbers_of_many_kinds():
+    images = tuple(io.BytesIO(png(value)) for value in (255, 0))
+    image = client.run("stock/image", input={"image": images})
+    return [client.run("stock/numbers", input={"x": (n for n in (1, 2, 3))}), [entry["label"] for entry in image]]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What is peculiar to ``replicate`` 2.0.0b4."""
+
+import replicate
+from cells import TOLD, cell, main
+from replicate import Replicate
+
+URL, KEY, VERSIONS = TOLD["url"], TOLD["key"], TOLD["versions"]
+client = Replicate(bearer_token=KEY, base_url=URL)
+
+
+@cell
+def short_timeout():
+    hurried = Replicate(bearer_token=TOLD["other"], base_url=URL, timeout=1.5)
+    made = hurried.predictions.create(version=VERSIONS["text"], input={"prompt": "sleep 3 hello"}, prefer="wait")
+    count = len(list(hurried.predictions.list()))
+    if made.status == "starting":
+        made = client.with_options(bearer_token=TOLD["other"]).predictions.wait(made.id)
+    return [made.output, count]
+
+
+@cell
+def cut_connections():
+    cut = Replicate(bearer_token=TOLD["cut_key"], base_url=TOLD["relay"])
+    made = cut.predictions.create(version=VERSIONS["text"], input={"prompt": "once"})
+    made = cut.predictions.wait(made.id)
+    return [made.output, len(list(cut.predictions.list()))]
+
+
+@cell
+def throttled_reads():
+    limited = Replicate(bearer_token=TOLD["limited_key"], base_url=TOLD["limited"])
+    names = {limited.models.get(model_owner="stock", model_name="text").name for _ in range(TOLD["burst"] + 2)}
+    return sorted(names)
+
+
+@cell
+def throttled_without_retries():
+    limited = Replicate(bearer_token=TOLD["strict_key"], base_url=TOLD["limited"], max_retries=0)
+    try:
+        for _ in range(TOLD["burst"] + 2):
+            limited.account.get()
+    except replicate.RateLimitError as error:
+        headers = error.response.headers
+        whole = headers["Retry-After"].isdigit() and headers["RateLimit-Reset"].isdigit()
+        return [error.body["detail"].startswith("Request was throttled."), whole, headers["RateLimit-Remaining"]]
+
+
+@cell
+def delete_of_a_version():
+    owner, _, name = TOLD["spare"]["model"].partition("/")
+    which = {"model_owner": owner, "model_name": name, "version_id": TOLD["spare"]["version"]}
+    client.models.versions.delete(**which)
+    try:
+        client.models.versions.get(**which)
+    except replicate.NotFoundError:
+        return True
+
+
+@cell
+def times():
+    made = client.predictions.create(version=VERSIONS["text"], input={"prompt": "hello"}, prefer="wait=20")
+    made = client.predictions.get(prediction_id=made.id)
+    return [made.created_at.tzinfo is not None, made.created_at <= made.started_at <= made.completed_at]
+
+
+if __name__ == "__main__":
+    main()
