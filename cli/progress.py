@@ -6,6 +6,7 @@ from typing import Any, Self
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.client import TERMINAL, Client, Job
+from cli.following import states
 from cli.terminal import Failure, Interrupted, err, say, this_command
 
 
@@ -90,7 +91,7 @@ def watch(client: Client, job: Job, title: str, is_quiet: bool = False) -> Job:
         with JobProgress(title, is_quiet) as display:
             display.update(job)
             if job["status"] not in TERMINAL:
-                for latest in client.follow(job["id"]):
+                for latest in states(client, job):
                     job = latest
                     display.update(job)
     except KeyboardInterrupt:

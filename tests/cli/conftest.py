@@ -49,7 +49,8 @@ class TinyServer:
                 request = Request(self.command, self.path, headers, body)
                 outer.requests.append(request)
                 reply = outer.answer(request)
-                content = b"" if reply.body is None else json.dumps(reply.body).encode()
+                is_raw = isinstance(reply.body, bytes)
+                content = reply.body if is_raw else b"" if reply.body is None else json.dumps(reply.body).encode()
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)

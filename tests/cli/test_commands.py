@@ -88,12 +88,37 @@ def test_watching_a_job_that_fails_ends_with_1_and_its_error(
     job = {"id": "a1", "kind": "training", "status": "processing", "created_at": "2026-01-02T03:04:05.000000Z"}
     progress = {"epoch": 2, "epochs": 5, "loss": 0.25, "accuracy": 0.5, "eta_seconds": 12.0}
     server.answer_in_turn(
-        reply(job), reply({**job, "progress": progress}), reply({**job, "status": "failed", "error": "E1701: no"})
+        reply(job),
+        reply({"detail": "As many streams are open as the server can hold."}, 503),
+        reply({**job, "progress": progress}),
+        reply({**job, "status": "failed", "error": "E1701: no"}),
     )
     result = against_server("jobs", "watch", "a1")
     assert result.exit_code == 1
     assert "training: epoch 2/5  loss 0.25  accuracy 0.5  12 s left" in result.stderr
     assert result.stderr.endswith("Error: The job a1 has failed: E1701: no\n")
+
+
+def test_watching_goes_by_the_jobs_events_and_on_after_a_lost_connection(
+    against_server: Callable[..., Result], server: Any, reply: Any
+) -> None:
+    job = {"id": "a1", "kind": "training", "status": "processing", "created_at": "2026-01-02T03:04:05.000000Z"}
+    progress = {"epoch": 2, "epochs": 5, "loss": 0.25}
+    first = b"event: progress\nid: 1-0\ndata: %s\n\n: hb\n\nevent: log\nid: 2-0\ndata: a line\n\n"
+    streams = [first % json.dumps(progress).encode(), b'event: done\nid: 3-0\ndata: {"status":"succeeded"}\n\n']
+    seen = []
+
+    def answer(request: Any) -> Any:
+        if "/events" not in request.path:
+            return reply({**job, "status": "succeeded" if len(seen) > 1 else "processing"})
+        seen.append(request.path)
+        return reply(streams[len(seen) - 1], headers={"Content-Type": "text/event-stream"})
+
+    server.answer = answer
+    result = against_server("jobs", "watch", "a1")
+    assert result.exit_code == 0, result.stderr
+    assert "training: epoch 2/5  loss 0.25" in result.stderr
+    assert seen == ["/v1/jobs/a1/events?last_event_id=", "/v1/jobs/a1/events?last_event_id=2-0"]
 
 
 def test_a_job_is_shown_as_one_column_of_facts_with_their_units(
