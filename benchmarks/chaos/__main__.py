@@ -16,6 +16,7 @@ from typing import Any
 import requests
 
 from benchmarks.chaos import checker, defects
+from benchmarks.chaos.caller import Caller
 from benchmarks.chaos.clients import Clients
 from benchmarks.chaos.faults import Faults
 from benchmarks.chaos.fleet import ROOT, Fleet
@@ -92,7 +93,7 @@ class Run:
         subprocess.run([sys.executable, "-m", "benchmarks.chaos.models", str(self.folder)], cwd=ROOT, check=True)
         self._say("starting the fleet")
         self._fleet.start()
-        environment = self._fleet._environment("api-1")
+        environment = self._fleet.environment("api-1")
         made = subprocess.run(
             [sys.executable, "-m", "cli", "keys", "create", "--account", "chaos", "--json"],
             cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
@@ -100,7 +101,8 @@ class Run:
         self._key = json.loads(made.stdout)["key"]
         self._url = self._fleet.api_url("api-1")
         urls = [self._fleet.api_url(name) for name in self._fleet.api_ports]
-        self._clients = Clients(urls, self._key, self.history, self._receiver.url, self._seed)
+        self._caller = Caller(urls, self._key, self.history)
+        self._clients = Clients(self._caller, self.history, self._receiver.url, self._seed)
         self._wait(lambda: all(self._ready(url) for url in urls), "the APIs")
         self._wait(lambda: self._workers() >= 3, "the workers")
         secret = self._ask("GET", "/v1/webhooks/default/secret")
@@ -136,7 +138,7 @@ class Run:
 
     def _move_alias(self) -> None:
         version = self._dice.choice(self._versions)
-        reply = self._clients._call("PUT", "/v1/models/chaos/net/aliases/production", json={"version": version})
+        reply = self._caller.call("PUT", "/v1/models/chaos/net/aliases/production", json={"version": version})
         self.history.add("alias", version=version, status=reply.status_code if reply is not None else None)
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
@@ -182,18 +184,18 @@ class Run:
         while time.monotonic() < until and (redis.zcard("headrace:{a}:open") or self._lanes(redis)):
             time.sleep(0.5)
         for job_id in ids:
-            reply = clients.get(f"/v1/predictions/{job_id}")
+            reply = self._caller.get(f"/v1/predictions/{job_id}")
             if reply is not None and reply.status_code == 200:
-                clients._saw(reply.json())
+                clients.saw(reply.json())
             else:
                 self.history.add("lost", id=job_id, status=reply.status_code if reply is not None else None)
-        return {"listed": self._listed(clients), "state": self._state(redis)}
+        return {"listed": self._listed(), "state": self._state(redis)}
 
-    def _listed(self, clients: Clients) -> list[str]:
+    def _listed(self) -> list[str]:
         found: list[str] = []
         path = "/v1/predictions"
         while path:
-            reply = clients.get(path)
+            reply = self._caller.get(path)
             if reply is None or reply.status_code != 200:
                 return found
             page = reply.json()
@@ -211,7 +213,7 @@ class Run:
         for kind in ("open", "claims"):
             if count := redis.zcard("headrace:{a}:" + kind):
                 found.append(f"{count} entries are left in {kind}")
-        for kind in ("queue", "claim", "outgoing", "account", "waiters"):
+        for kind in ("queue", "claim", "outgoing", "account"):
             names = [name.decode() for name in redis.scan_iter("headrace:{a}:" + kind + ":*")]
             found += (f"the key {name} is left" for name in names[:5])
         temporary = [

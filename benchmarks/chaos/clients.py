@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import requests
 from PIL import Image
 
+from benchmarks.chaos.caller import Caller
 from benchmarks.chaos.commands import DIE, HANG, LEAK, NAN, PLAIN, RAISE, SLOW
 from benchmarks.chaos.history import History
 
@@ -39,37 +39,35 @@ class Clients:
     """All callers of one run.
 
     Args:
-        urls: The APIs.
-        key: An API key.
+        caller: By which they ask.
         history: Where all is written that they see.
         receiver: Address that takes webhooks and serves images.
         seed: Decides what they do, as far as threads allow.
     """
 
-    def __init__(self, urls: list[str], key: str, history: History, receiver: str, seed: int) -> None:
-        self._urls, self._key, self._history, self._receiver = urls, key, history, receiver
+    def __init__(self, caller: Caller, history: History, receiver: str, seed: int) -> None:
+        self._caller, self._history, self._receiver = caller, history, receiver
         self._seed = seed
-        self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._open: list[str] = []
+        self._by_key: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._local = threading.local()
 
     def start(self, count: int, pause: float) -> None:
         """Begins to use the service: so many callers, each with a pause between two requests."""
         moves: list[Callable[[random.Random], None]] = (
             [self.single] * 10 + [self.many] * 3 + [self.twice] * 2 + [self.with_deadline] * 2 + [self.image] * 3
-            + [self.cancel] * 3 + [self.delete] + [self.look] * 6 + [self.wait_for]
+            + [self.cancel] * 3 + [self.stop_at_work] + [self.delete] + [self.look] * 6 + [self.wait_for]
         )  # fmt: skip
 
         def run(number: int) -> None:
             dice = random.Random(self._seed * 1000 + number)
-            while not self._stop.wait(pause * dice.uniform(0.5, 1.5)):
+            while not self._caller.stopping.wait(pause * dice.uniform(0.5, 1.5)):
                 dice.choice(moves)(dice)
 
         def train() -> None:
             dice = random.Random(self._seed * 1000 + 999)
-            while not self._stop.wait(dice.uniform(5, 15)):
+            while not self._caller.stopping.wait(dice.uniform(5, 15)):
                 self.training(dice)
 
         for number in range(count):
@@ -80,7 +78,7 @@ class Clients:
 
     def stop(self) -> None:
         """Ends, after what is under way."""
-        self._stop.set()
+        self._caller.stopping.set()
         for thread in self._threads:
             thread.join(120)
 
@@ -122,7 +120,7 @@ class Clients:
         elif form == "url":
             source = f"{self._receiver}/image/{value}.png"
         else:
-            reply = self._call("POST", "/v1/files", files={"content": (f"{value}.png", png(value), "image/png")})
+            reply = self._caller.call("POST", "/v1/files", files={"content": (f"{value}.png", png(value), "image/png")})
             if reply is None or reply.status_code != 201:
                 return
             source = reply.json()["urls"]["get"]
@@ -131,13 +129,24 @@ class Clients:
     def cancel(self, dice: random.Random) -> None:
         """Cancels a job that may still be open."""
         job_id = self._some(dice)
-        if job_id is None:
+        if job_id is not None:
+            self._cancel(job_id)
+
+    def stop_at_work(self, dice: random.Random) -> None:
+        """Cancels a slow job while it is computed, and looks what has become of it when it would have ended."""
+        values, key = new_values(1), uuid.uuid4().hex
+        self._predict(dice, values, SLOW, [float(values[0]), float(SLOW)], key)
+        with self._lock:
+            job_id = self._by_key.get(key)
+        until = time.monotonic() + 5
+        while job_id is not None and time.monotonic() < until:
+            reply = self._caller.call("GET", f"/v1/predictions/{job_id}")
+            if reply is not None and reply.status_code == 200 and reply.json()["status"] != "starting":
+                break
+            time.sleep(0.1)
+        else:
             return
-        self._history.add("cancel asked", id=job_id)
-        reply = self._call("POST", f"/v1/predictions/{job_id}/cancel")
-        if reply is not None and reply.status_code == 200:
-            self._saw(reply.json())
-            self._history.add("canceled", id=job_id, status=reply.json()["status"])
+        self._cancel(job_id)
 
     def delete(self, dice: random.Random) -> None:
         """Deletes a job and looks whether it is gone."""
@@ -145,7 +154,7 @@ class Clients:
         if job_id is None or dice.random() < 0.5:
             return
         self._history.add("delete asked", id=job_id)
-        reply = self._call("DELETE", f"/v1/jobs/{job_id}")
+        reply = self._caller.call("DELETE", f"/v1/jobs/{job_id}")
         if reply is not None and reply.status_code == 204:
             self._history.add("deleted", id=job_id)
 
@@ -153,24 +162,26 @@ class Clients:
         """Reads a job."""
         job_id = self._some(dice)
         if job_id is not None:
-            reply = self._call("GET", f"/v1/predictions/{job_id}")
+            reply = self._caller.call("GET", f"/v1/predictions/{job_id}")
             if reply is not None and reply.status_code == 200:
-                self._saw(reply.json())
+                self.saw(reply.json())
 
     def wait_for(self, dice: random.Random) -> None:
         """Waits for a job's end in a held request."""
         job_id = self._some(dice)
         if job_id is not None:
-            reply = self._call("GET", f"/v1/predictions/{job_id}?wait=3")
+            reply = self._caller.call("GET", f"/v1/predictions/{job_id}?wait=3")
             if reply is not None and reply.status_code == 200:
-                self._saw(reply.json())
+                self.saw(reply.json())
 
     def training(self, dice: random.Random) -> None:
         """Trains a small network, and sometimes stops that."""
         body = {"destination": "chaos/trained", "input": {"dataset": "chaos", "epochs": 2, "seed": dice.randint(0, 9)}}
         body |= self._webhook(dice)
         key = uuid.uuid4().hex
-        reply = self._persist("POST", "/v1/models/headrace/image-classifier/versions/latest/trainings", body, key)
+        reply = self._caller.persist(
+            "POST", "/v1/models/headrace/image-classifier/versions/latest/trainings", body, key
+        )
         if reply is None or reply.status_code != 201:
             return
         job = reply.json()
@@ -178,21 +189,11 @@ class Clients:
             job, key, [], PLAIN, kind="training", webhook="webhook" in body, events=body.get("webhook_events_filter")
         )
         if dice.random() < 0.3:
-            self._stop.wait(dice.uniform(0, 8))
+            self._caller.stopping.wait(dice.uniform(0, 8))
             self._history.add("cancel asked", id=job["id"])
-            reply = self._call("POST", f"/v1/trainings/{job['id']}/cancel")
+            reply = self._caller.call("POST", f"/v1/trainings/{job['id']}/cancel")
             if reply is not None and reply.status_code == 200:
-                self._saw(reply.json())
-
-    def get(self, path: str, patience: float = 60.0) -> requests.Response | None:
-        """A reply other than 5xx, asked for again and again."""
-        until = time.monotonic() + patience
-        while time.monotonic() < until:
-            reply = self._call("GET", path)
-            if reply is not None and reply.status_code < 500:
-                return reply
-            time.sleep(0.2)
-        return None
+                self.saw(reply.json())
 
     def _predict(
         self, dice: random.Random, values: list[int], command: int, x: Any, key: str = "", deadline: int = 0
@@ -219,24 +220,27 @@ class Clients:
         if dice.random() < 0.2:
             headers["Prefer"] = "wait=2"
         began = time.time()
-        reply = self._persist("POST", f"/v1/models/{model}/predictions", body, key, headers)
+        reply = self._caller.persist("POST", f"/v1/models/{model}/predictions", body, key, headers)
         if reply is None:
             self._history.add("unknown", key=key)
         elif reply.status_code == 201:
-            self._accepted(reply.json(), key, values, command, kind="prediction", webhook="webhook" in body, events=body.get("webhook_events_filter"),
-                           deadline=deadline, began=began, form=form)  # fmt: skip
+            hooks = {"webhook": "webhook" in body, "events": body.get("webhook_events_filter")}
+            self._accepted(reply.json(), key, values, command, kind="prediction", deadline=deadline, began=began,
+                           form=form, **hooks)  # fmt: skip
         else:
             self._history.add("refused", key=key, status=reply.status_code, text=reply.text[:200])
 
     def _accepted(self, job: dict[str, Any], key: str, values: list[int], command: int, **facts: Any) -> None:
         self._history.add("accepted", id=job["id"], key=key, values=values, command=command, version=job["version"],
                           created=job["created_at"], until=job["deadline"], rows=job["rows"], **facts)  # fmt: skip
-        self._saw(job)
+        self.saw(job)
         with self._lock:
             self._open.append(job["id"])
+            self._by_key[key] = job["id"]
             del self._open[:-400]
 
-    def _saw(self, job: dict[str, Any]) -> None:
+    def saw(self, job: dict[str, Any]) -> None:
+        """Writes down what a reply said of a job."""
         output = job["output"] if job["status"] in TERMINAL else None
         self._history.add("saw", id=job["id"], status=job["status"], attempt=job["attempt"], output=output,
                           code=job["error_code"])  # fmt: skip
@@ -250,38 +254,13 @@ class Clients:
             body["webhook_events_filter"] = dice.choice((["completed"], ["start", "completed"]))
         return body
 
+    def _cancel(self, job_id: str) -> None:
+        self._history.add("cancel asked", id=job_id)
+        reply = self._caller.call("POST", f"/v1/predictions/{job_id}/cancel")
+        if reply is not None and reply.status_code == 200:
+            self.saw(reply.json())
+            self._history.add("canceled", id=job_id, status=reply.json()["status"])
+
     def _some(self, dice: random.Random) -> str | None:
         with self._lock:
             return dice.choice(self._open) if self._open else None
-
-    def _persist(
-        self, method: str, path: str, body: Any, key: str, headers: dict[str, str] | None = None
-    ) -> requests.Response | None:
-        """Asks until there is an answer, by one key, as a careful client does."""
-        until = time.monotonic() + 90
-        while time.monotonic() < until:
-            reply = self._call(method, path, json=body, headers={**(headers or {}), "Idempotency-Key": key})
-            if reply is not None and reply.status_code < 500 and reply.status_code != 429:
-                return reply
-            if reply is not None and reply.status_code == 429 and self._stop.is_set():
-                return reply
-            time.sleep(min(2.0, float(reply.headers.get("Retry-After", 0.3))) if reply is not None else 0.3)
-        return None
-
-    def _call(self, method: str, path: str, **options: Any) -> requests.Response | None:
-        """One try; nothing where no whole answer came."""
-        headers = {"Authorization": f"Bearer {self._key}", **(options.pop("headers", None) or {})}
-        began = time.monotonic()
-        if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-        try:
-            reply = self._local.session.request(
-                method, random.choice(self._urls) + path, headers=headers, timeout=(3, 20), **options
-            )
-        except requests.RequestException as error:
-            self._history.add("no answer", method=method, path=path, error=type(error).__name__)
-            return None
-        if reply.status_code >= 500 or reply.status_code == 429:
-            self._history.add("turned away", method=method, path=path, status=reply.status_code,
-                              seconds=round(time.monotonic() - began, 3), text=reply.text[:300])  # fmt: skip
-        return reply  # type: ignore[no-any-return]

@@ -110,7 +110,7 @@ class Fleet:
         self._start_redis()
         self._relay, self.links = self._start_relay()
         for name in self.links:
-            self.members[name] = Process(name, self._command(name), self._environment(name), folder / "logs")
+            self.members[name] = Process(name, self._command(name), self.environment(name), folder / "logs")
 
     def client(self) -> "redis.Redis":
         """A connection that no fault is meant for."""
@@ -226,7 +226,8 @@ class Fleet:
         ports: dict[str, int] = json.loads(relay.stdout.readline())
         return relay, ports
 
-    def _environment(self, name: str) -> dict[str, str]:
+    def environment(self, name: str) -> dict[str, str]:
+        """What a member finds in its environment."""
         url = f"redis://:{self.password}@127.0.0.1:{self.links[name]}/0"
         return {**self._base, "HEADRACE_REDIS__URL": url, "HEADRACE_WORKER__NAME": name}
 

@@ -66,7 +66,7 @@ class Engine:
                 _leaked.append(np.zeros(1 << 20))
                 del _leaked[64:]
             elif command == SLOW:
-                time.sleep(0.3)
+                time.sleep(2.0)
         return {name: answers}
 
     def _log(self, rows: NDArray[Any]) -> None:
