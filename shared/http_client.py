@@ -153,9 +153,9 @@ class HttpClient:
             host = parse_target(url).netloc
             if response.status != 200:
                 is_permanent = response.status < 500 and response.status not in _TRANSIENT
-                what = "a redirect, which is not followed" if 300 <= response.status < 400 else "an error"
+                what = ", a redirect, which is not followed" if 300 <= response.status < 400 else ""
                 raise HttpFailed(
-                    f"The host {host} answered {response.status}, {what}.",
+                    f"The host {host} answered {response.status}{what}.",
                     status=response.status,
                     is_permanent=is_permanent,
                     retry_after=response.headers.get("Retry-After"),

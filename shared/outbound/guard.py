@@ -36,18 +36,16 @@ class Guard:
         Raises:
             TargetRefused: One of them may not be reached: a name with two faces is not trusted with either.
         """
-        addresses = [unmapped(address) for address in found]
-        for original, address in zip(found, addresses, strict=True):
-            if not self._permits(target, original, address):
+        for address in found:
+            if not self.permits(target, address):
                 log.warning("an outgoing request was refused", host=target.host, port=target.port, address=str(address))
-                raise TargetRefused(
-                    f"The host {target.netloc} may not be reached from this server on port {target.port}; "
-                    "an administrator can open its network with outgoing.allowed_networks."
-                )
-        return addresses
+                raise TargetRefused(_closed(target))
+        return [unmapped(address) for address in found]
 
-    def _permits(self, target: Target, original: Address, address: Address) -> bool:
-        if not self._addresses.permits(original):
+    def permits(self, target: Target, found: Address) -> bool:
+        """Whether a request may go to one address of a target."""
+        address = unmapped(found)
+        if not self._addresses.permits(found):
             is_loopback = target.address == address and address.is_loopback
             return is_loopback and target.lane in self._allowed()
         # Below 1024 there are no web servers but on two ports, and mail, names and shells on others.
@@ -67,9 +65,14 @@ def lane_of(url: str, guard: Guard | None = None, field: str | None = None) -> s
         InvalidInput: It is none that we may ever call.
     """
     target = parse_target(url, field)
-    if guard is not None and target.address is not None:
-        try:
-            guard.check(target, [target.address])
-        except TargetRefused as refused:
-            raise InvalidInput(str(refused), field, "format") from refused
+    if guard is not None and target.address is not None and not guard.permits(target, target.address):
+        raise InvalidInput(_closed(target), field, "format")
     return target.lane
+
+
+def _closed(target: Target) -> str:
+    """Says that a target may not be reached; of what its host resolves to it says nothing."""
+    return (
+        f"The host {target.netloc} may not be reached from this server on port {target.port}; "
+        "an administrator can open its network with outgoing.allowed_networks."
+    )
