@@ -134,10 +134,10 @@ class Receiver:
                     self.send_error(413)
                     return
                 content = self.rfile.read(int(length))
+                outer._take({name.lower(): value for name, value in self.headers.items()}, content)
                 self.send_response(outer._status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-                outer._take({name.lower(): value for name, value in self.headers.items()}, content)
 
             def log_message(self, format: str, *args: Any) -> None:
                 return
