@@ -19,7 +19,8 @@ from api.waiting import Seat, Waiting
 from shared.connections import Redis
 from shared.errors import InvalidInput, NotFound, ServiceError
 from shared.jobs.job import Job, JobKind, JobStatus
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob, Submitted
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.recent_bodies import RecentBodies
 from shared.settings import Settings
@@ -79,9 +80,7 @@ class Submission:
                 new = replace(new, waiter=seat.channel)
             submitted = self._queue.submit(new)
             if submitted.is_new:
-                if new.is_followed:
-                    self._follow(submitted.id)
-                fresh = Answer(self._fresh(new), True)
+                fresh = Answer(self._fresh(new, submitted), True)
                 if seat is None:
                     return fresh
                 return self._wait(seat, headers.wait, stack, fresh, lambda: fresh.job) or fresh
@@ -108,10 +107,6 @@ class Submission:
         """An account's job without its data; ``None`` where it has no such job."""
         job = self._jobs.peek(job_id) if is_job_id(job_id) else None
         return job if job is not None and job.account == account else None
-
-    def _follow(self, job_id: str) -> None:
-        with suppress(ServiceError):  # the job is accepted, and whoever opens its stream asks for it again
-            self._queue.follow(job_id)
 
     def _check_deadline(self, new: NewJob) -> None:
         """Refuses what would only expire: 422, since some clients repeat a 429 at once."""
@@ -165,9 +160,9 @@ class Submission:
             raise NotFound("The job that this request made before has been deleted.")
         return answer
 
-    def _fresh(self, new: NewJob) -> Job:
+    def _fresh(self, new: NewJob, submitted: Submitted) -> Job:
         """The job as it was admitted, without reading it back."""
-        now = time.time()
+        now = submitted.created_at or time.time()
         jobs = self._settings.jobs
         default = jobs.prediction_deadline_seconds if new.kind is JobKind.PREDICTION else jobs.other_deadline_seconds
         life = default if new.deadline_seconds is None else new.deadline_seconds
@@ -183,7 +178,7 @@ class Submission:
             priority=new.priority,
             rows=new.rows,
             bytes=new.size,
-            deadline=now + life,
+            deadline=now + int(life * 1000) / 1000,
             deadline_by_caller=new.deadline_seconds is not None,
             created_at=now,
             model=new.model,

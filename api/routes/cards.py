@@ -28,7 +28,7 @@ routes = Blueprint("cards", __name__)
 
 _TEXTS = ("description", "github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
 _MOST_EXAMPLE_BYTES = 1 << 20
-_OWN = ("webhook", "webhook_completed", "webhook_events_filter", "deployment", "details")
+_OWN = ("webhook", "webhook_events_filter", "deployment")  # whoever publishes a prediction publishes no more than that
 
 
 @routes.route("/v1/models", methods=["QUERY"])
@@ -118,7 +118,11 @@ def _example(owner: str, name: str, job_id: str) -> dict[str, Any]:
         raise InvalidInput(
             "An example must have succeeded, and still have its input and output.", "default_example", "state"
         )
+    if job.output_file is not None:
+        raise TooLarge("The output of an example must fit into a reply, and that of this prediction is a file.")
     example = {key: value for key, value in found.view(job, "").items() if key not in _OWN}
+    # The URL of a stream is a key to it, so it is left out.
+    example |= {"details": {}, "urls": {name: example["urls"][name] for name in ("get", "cancel", "web")}}
     size = len(orjson.dumps(example))
     if size > _MOST_EXAMPLE_BYTES:
         raise TooLarge(f"The prediction has {size} bytes, and an example may have {_MOST_EXAMPLE_BYTES}.")

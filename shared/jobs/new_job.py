@@ -99,3 +99,5 @@ class Submitted:
     id: str
     is_new: bool
     """False where an earlier submission made the job; ``id`` is that job's."""
+    created_at: float | None = None
+    """When this submission made it, by Redis' clock."""

@@ -156,6 +156,11 @@ class JobStore:
         with translated():
             return int(cast(bytes | None, self._redis.hget(self._keys.in_shard("runs"), model)) or 0)
 
+    def drop_runs(self, model: str) -> None:
+        """Forgets that number, with a model that is deleted."""
+        with translated():
+            self._redis.hdel(self._keys.in_shard("runs"), model)
+
     def place(self, job: Job) -> Place | None:
         """Where a waiting job stands, or ``None`` where it waits no more."""
         with translated(), self._redis.pipeline(transaction=False) as pipe:

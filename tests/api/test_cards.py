@@ -152,6 +152,7 @@ def test_an_example_is_a_copy_of_a_prediction_that_succeeded(
     assert (example["id"], example["status"], example["output"]) == (made["id"], "succeeded", {"label": "one"})
     assert example["input"] == body["input"] and example["version"] == version.id
     assert example["urls"]["get"] == f"http://localhost/v1/predictions/{made['id']}"
+    assert set(example["urls"]) == {"get", "cancel", "web"}
     client.delete(f"/v1/predictions/{made['id']}")
     other = client_of(make_key("bob"))
     listed = other.get(f"{PATH}/examples").json

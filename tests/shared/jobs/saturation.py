@@ -100,7 +100,7 @@ class Saturation:
         for _ in range(count):
             id_ = self._name("j")
             fields = ("kind", "prediction", "deadline_by", "default", "spill", "", "hook", "0")
-            _, _, ring = self._wire.call(
+            _, _, ring, *_ = self._wire.call(
                 "submit", self._now, id_, f"m{self._names % 3}", POOL, f"a{self._names % 5}", "normal", 1, 1, 4, LATER,
                 100_000, 100_000, "", "", LATER, LATER, LATER, LATER, "", "{}", *fields,
             )  # fmt: skip

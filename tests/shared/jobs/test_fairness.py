@@ -57,7 +57,7 @@ class Line:
                     *fields,
                 )  # fmt: skip
             )
-        for state, _, _ in self.wire.send(*commands):
+        for state, *_ in self.wire.send(*commands):
             assert state == b"new"
         return ids
 
