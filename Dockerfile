@@ -32,7 +32,7 @@ ENV HEADRACE_DATA_DIR=/data
 EXPOSE 8000
 # The shell hands over at once; it is there for the one setting that the server must know before it starts.
 CMD ["sh", "-c", "exec granian --interface wsgi --factory api:create_app --host 0.0.0.0 --port 8000 --workers 1 --no-ws \
-     --blocking-threads ${HEADRACE_HTTP__THREADS:-256} --backpressure $((2 * ${HEADRACE_HTTP__THREADS:-256})) \
+     --blocking-threads ${HEADRACE_HTTP__THREADS:-512} --backpressure $((2 * ${HEADRACE_HTTP__THREADS:-512})) \
      --workers-kill-timeout 4 --log-level warning"]
 
 FROM base AS worker-dependencies

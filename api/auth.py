@@ -75,7 +75,7 @@ def register_auth(app: Flask, keys: ApiKeys, tokens: BrowserTokens) -> None:
         scope = getattr(views[endpoint], "scope", None)
         if scope == _PUBLIC or environ["REQUEST_METHOD"] == "OPTIONS":
             return
-        key = g.key = _authenticate(environ.get("HTTP_AUTHORIZATION", ""), keys, tokens)
+        key = g.key = authenticate(environ.get("HTTP_AUTHORIZATION", ""), keys, tokens)
         if scope is None:
             raise Forbidden("Nobody may use this route yet.")
         if key.only_model:
@@ -114,7 +114,13 @@ def _lacks(scope: str) -> Forbidden:
     return Forbidden(f"The key lacks the scope {scope}; headrace keys create makes one that has it.", scope=scope)
 
 
-def _authenticate(header: str, keys: ApiKeys, tokens: BrowserTokens) -> ApiKey:
+def authenticate(header: str, keys: ApiKeys, tokens: BrowserTokens) -> ApiKey:
+    """The key that a header ``Authorization`` has.
+
+    Raises:
+        Unauthenticated: It has none, or one that has ended.
+        Unavailable: Redis does not answer.
+    """
     scheme, _, text = header.partition(" ")
     if scheme.lower() not in _SCHEMES or not text:
         raise Unauthenticated("Send an API key as Authorization: Bearer hr_…; headrace keys create makes one.")

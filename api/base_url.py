@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 RESOURCES = frozenset(
     {
-        "account", "browser-tokens", "collections", "datasets", "deployments", "files", "hardware", "jobs", "models", "predictions",
-        "search", "streams", "trainings", "webhooks",
+        "account", "browser-tokens", "collections", "datasets", "deployments", "files", "hardware", "jobs", "models",
+        "predictions", "search", "streams", "trainings", "webhooks",
     }
 )  # fmt: skip
 """First parts of native paths; no other path is rewritten, such as ``/livez``, ``/docs``, ``/console`` and ``/v2``."""

@@ -53,7 +53,7 @@ def _service_error(error: ServiceError) -> Response:
         headers["Retry-After"] = str(error.retry_after_seconds)
     elif isinstance(error, Unavailable):
         headers["Retry-After"] = str(_UNAVAILABLE_RETRY_SECONDS)
-        log.warning("unavailable", path=request.path, error=error.detail)
+        log.warning("unavailable", path=_shown_path(), error=error.detail)
     elif isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return problem(error.status, error.title, detail, error.code, headers, **error.facts)
@@ -81,8 +81,14 @@ def _lines(fields: Sequence[Mapping[str, str]]) -> str:
     return "".join(f"- {field['field']}: {field['description']}\n" for field in fields)
 
 
+def _shown_path() -> str:
+    """The path for the log: the end of one that is a key itself is no log's business."""
+    head, _, _ = request.path.rpartition("/")
+    return f"{head}/…" if request.path.startswith("/v1/streams/") else request.path
+
+
 def _unexpected(error: Exception) -> Response:
     instance = uuid.uuid4().urn
-    log.error("a request failed", path=request.path, method=request.method, instance=instance, exc_info=error)
+    log.error("a request failed", path=_shown_path(), method=request.method, instance=instance, exc_info=error)
     detail = f"The server failed at this request; its log has the reason under {instance}."
     return problem(500, ServiceError.title, detail, ServiceError.code, _NO_RETRY, instance=instance)

@@ -6,7 +6,7 @@ same ids.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 from flask import Response, request
@@ -24,8 +24,13 @@ _RETRY_SECONDS = 0.5
 _LAST_SEEN = ("HTTP_LAST_EVENT_ID", "last_event_id")
 
 
-def stream_reply(job: Job, dialect: Dialect) -> Response:
+def stream_reply(job: Job, dialect: Dialect, is_let_in: Callable[[], bool]) -> Response:
     """Opens a stream on a job; 204 where its reader has had everything, which lets a browser rest.
+
+    Args:
+        job: The job.
+        dialect: In whose events it is told.
+        is_let_in: Whether its reader may still read it; asked again and again, since a stream outlives its request.
 
     Raises:
         Unavailable: As many are open as the process can hold.
@@ -36,7 +41,7 @@ def stream_reply(job: Job, dialect: Dialect) -> Response:
     try:
         if not job.is_terminal:
             found.queue.follow(job.id)
-        stream = EventStream(found, job.id, dialect, after, found.urls.base, seat)
+        stream = EventStream(found, job.id, dialect, after, seat, is_let_in)
         if job.is_terminal and after > START and stream.is_told():
             seat.close()
             return Response(status=204)
@@ -56,17 +61,20 @@ class EventStream:
         job_id: The job.
         dialect: In whose events it is told.
         after: What the reader had last.
-        base: What URLs begin with.
         seat: Wakes it; closed with the stream.
+        is_let_in: Whether the reader may still read it.
     """
 
-    def __init__(self, found: Services, job_id: str, dialect: Dialect, after: Place, base: str, seat: Seat) -> None:
+    def __init__(
+        self, found: Services, job_id: str, dialect: Dialect, after: Place, seat: Seat, is_let_in: Callable[[], bool]
+    ) -> None:
         self._found = found
         self._id = job_id
         self._dialect = dialect
         self._after = after
-        self._base = base
+        self._base = found.urls.base
         self._seat = seat
+        self._is_let_in = is_let_in
         self._history = History(found.redis, found.settings, job_id)
         self._heartbeat = found.settings.http.heartbeat_seconds
         self._spoke = time.monotonic()
@@ -112,7 +120,9 @@ class EventStream:
         left = self._spoke + self._heartbeat - time.monotonic()
         self._seat.wait(max(0.0, min(seconds, left)))
         self._is_to_look = True
-        if time.monotonic() - self._spoke >= self._heartbeat:
+        if not self._is_let_in():
+            self._is_over = True
+        elif time.monotonic() - self._spoke >= self._heartbeat:
             self._ready.append(HEARTBEAT)
 
     def _read(self) -> bool:

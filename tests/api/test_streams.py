@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from shared.api_keys import ApiKeys
 from shared.connections import Redis
 from shared.datasets.dataset import Dataset
 from shared.errors import InputError
@@ -337,6 +338,22 @@ def test_streams_end_with_the_process_and_leave_no_done(
         assert next(events) is not None
         threading.Timer(0.1, app.extensions["headrace"].waiting.dismiss).start()
         assert named(events) == []
+
+
+def test_a_stream_ends_with_the_key_that_opened_it(
+    predict: Callable[..., dict[str, Any]],
+    client_of: Callable[[str], FlaskClient],
+    make_key: Callable[..., str],
+    keys: ApiKeys,
+) -> None:
+    key = make_key(scopes=("read",))
+    reply = client_of(key).get(f"/v1/predictions/{predict()['id']}/events")
+    events = events_of(reply.response)  # type: ignore[arg-type]
+    assert next(events) is not None and next(events) is None
+    keys.revoke(key[:10])
+
+    assert named(events) == []
+    reply.close()
 
 
 def test_a_training_may_ask_for_its_stream_at_once(
