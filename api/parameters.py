@@ -80,7 +80,10 @@ QUERY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "expiry": ("When the link stops working, in seconds since the epoch.", {"type": "string"}),
     "signature": ("The base64 HMAC-SHA256 of `{owner} {id} {expiry}`.", {"type": "string"}),
     "token": ("What the link was signed with.", {"type": "string"}),
-    "wait": ("Answer when the job has ended, or after so many seconds.", {"type": "number", "minimum": 0}),
+    "wait": (
+        "Answer when the job has ended, or after so many seconds.",
+        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["30"]},
+    ),
     "top_k": ("How many of the best labels to answer.", {"type": "integer", "minimum": 1}),
     "threshold": ("Abstain where the best score is lower.", {"type": "number", "minimum": 0, "maximum": 1}),
     "priority": ("Share of the workers.", {"type": "string", "enum": ["high", "normal", "low"], "default": "normal"}),

@@ -31,7 +31,7 @@ def list_deployments() -> Response:
 
 @routes.post("/v1/deployments")
 @needs("models:write")
-@describe({201: DeploymentObject}, body=NewDeployment, errors=(409,))
+@describe({201: DeploymentObject}, body=NewDeployment, errors=(404, 409))
 def create_deployment() -> Response:
     """Makes a deployment of the caller's account: a name for an alias of a model in a pool of workers."""
     found = services()

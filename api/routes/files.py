@@ -75,7 +75,9 @@ def delete_file(file_id: str) -> Response:
 @routes.get("/v1/files/<file_id>/download")
 @public
 @describe(
-    {200: Media("application/octet-stream"), 206: Media("application/octet-stream")}, query=_SIGNED, errors=(403,)
+    {200: Media("application/octet-stream"), 206: Media("application/octet-stream"), 304: None},
+    query=_SIGNED,
+    errors=(403, 416),
 )
 def download_file(file_id: str) -> Response:
     """The bytes of a file, to whoever has a link that its owner was given."""

@@ -39,7 +39,11 @@ def get_job(job_id: str) -> Response:
 
 @routes.get("/v1/jobs/<job_id>/output")
 @public
-@describe({200: Media("application/json"), 206: Media("application/json")}, query=("token",), errors=(403, 404))
+@describe(
+    {200: Media("application/json"), 206: Media("application/json"), 304: None},
+    query=("token",),
+    errors=(403, 404, 416),
+)
 def get_output(job_id: str) -> Response:
     """An output that is too large for a reply, to whoever has the link that the job shows in its place."""
     found = services()

@@ -31,7 +31,8 @@ class AliasMoveObject(ReplyForm):
     """Who moved an alias to which version, when and why."""
 
     alias: str
-    version: str
+    version: str | None
+    """Null where the alias was taken away."""
     sequence: int
     moved_at: Moment
     by: str

@@ -28,6 +28,7 @@ from shared.models.registry import ModelRegistry
 from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.models.version import ModelVersion
 from shared.settings import Settings
+from tests.api.conformity import hold_to_description
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def api_key(make_key: Callable[..., str]) -> str:
 def app(redis: Redis, settings: Settings) -> Iterator[Flask]:
     app = create_app(settings, sweeps=False)
     app.testing = True
+    hold_to_description(app)
     yield app
     services = app.extensions["headrace"]
     services.waiting.stop()

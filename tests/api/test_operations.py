@@ -74,11 +74,33 @@ def test_metrics_tell_jobs_queues_workers_and_batches(
     assert figures["headrace_jobs_total", ("prediction", "succeeded")] == 3
     assert figures["headrace_jobs_total", ("prediction", "canceled")] == 1
     assert figures["headrace_jobs_total", ("training", "failed")] == 0
-    assert figures["headrace_jobs_open", ()] == 1
+    assert figures["headrace_jobs_open", ("prediction", "starting")] == 1
+    assert figures["headrace_jobs_open", ("prediction", "processing")] == 0
+    assert figures["headrace_jobs_open", ("training", "starting")] == 0
     assert figures["headrace_queue_depth_rows", line] == 2
     assert figures["headrace_queue_depth_bytes", line] > 0
     assert 0 <= figures["headrace_queue_oldest_seconds", line] < 60
     assert figures["headrace_workers", ("inference", "cpu")] == 1
+
+
+def test_metrics_tell_open_jobs_by_status_and_the_age_of_the_oldest_not_of_the_next(
+    client: FlaskClient, version: ModelVersion, take: Callable[..., Any], redis: Redis
+) -> None:
+    body = {"version": version.id, "input": {"image": PIXEL}}
+    taken = client.post("/v1/predictions", json=body)
+    assert taken.status_code == 201
+    take(version.id)
+    low = client.post("/v1/predictions", json={**body, "input": {"image": PIXEL, "priority": "low"}}).json
+    assert low is not None
+    client.post("/v1/predictions", json={**body, "input": {"image": PIXEL, "priority": "high"}})
+    line = f"{version.id}@predict.cpu"
+    # The low one came first and is taken last.
+    assert redis.zrange(f"headrace:{{a}}:queue:{line}", -1, -1) == [low["id"].encode()]
+    redis.zincrby(f"headrace:{{a}}:born:{line}", -100_000, low["id"])
+    figures = _figures(client)
+    assert figures["headrace_jobs_open", ("prediction", "starting")] == 2
+    assert figures["headrace_jobs_open", ("prediction", "processing")] == 1
+    assert 100 <= figures["headrace_queue_oldest_seconds", ("predict.cpu", version.id)] < 160
     assert figures["headrace_batch_rows_bucket", ("2.0",)] == 0
     assert figures["headrace_batch_rows_bucket", ("4.0",)] == 1
     assert figures["headrace_batch_rows_bucket", ("+Inf",)] == 1
@@ -96,7 +118,18 @@ def test_every_route_says_who_may_use_it(client: FlaskClient) -> None:
         assert scope in ("", "public") or scope in SCOPES, rule
         if scope == "public":
             public.add(rule.rule)
-    assert public == {"/livez", "/readyz"}
+    assert public == {
+        "/livez",
+        "/readyz",
+        "/openapi.json",
+        "/docs",
+        "/docs/assets/<asset>",
+        "/docs/models/<owner>/<name>",
+        # The address itself is the key, for a while.
+        "/v1/files/<file_id>/download",
+        "/v1/jobs/<job_id>/output",
+        "/v1/streams/<job_id>/<token>",
+    }
     assert set(WRITE_SCOPES) == set(JobKind)
     assert set(WRITE_SCOPES.values()) <= set(SCOPES)
 
