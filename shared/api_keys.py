@@ -20,7 +20,7 @@ from shared.settings import Settings
 
 SCOPES: Mapping[str, str] = {
     "read": "look at models, data sets and the account's own jobs",
-    "predictions:write": "create, cancel and delete predictions",
+    "predictions:write": "create, cancel and delete predictions, and the files that they name",
     "trainings:write": "create, cancel and delete trainings",
     "models:write": "push, promote and delete models, which may run code on the workers",
     "datasets:write": "push and delete data sets",

@@ -15,7 +15,7 @@ from shared.artifacts import ArtifactStore
 from shared.connections import Redis
 from shared.files import Files
 from shared.jobs.sweeps import Sweeper
-from shared.settings import FilesSettings, Settings
+from shared.settings import ArtifactsSettings, FilesSettings, Settings
 
 DATA = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 
@@ -188,7 +188,9 @@ def test_a_download_may_be_of_a_part(client: FlaskClient, anonymous: FlaskClient
     assert reply.headers["Content-Range"] == f"bytes 10-19/{len(DATA)}"
     assert bytes_of(anonymous, url, Range="bytes=-5").data == DATA[-5:]
     assert bytes_of(anonymous, url, Range=f"bytes={len(DATA)}-").status_code == 416
-    assert bytes_of(anonymous, url).data == DATA
+    whole = bytes_of(anonymous, url)
+    assert whole.data == DATA
+    assert bytes_of(anonymous, url, **{"If-None-Match": whole.headers["ETag"]}).status_code == 304
 
 
 def test_downloads_give_back_their_places(client: FlaskClient, anonymous: FlaskClient, app: Any) -> None:
@@ -303,3 +305,19 @@ def test_an_upload_whose_bytes_were_swept_meanwhile_gets_no_record(
     with pytest.raises(Exception, match="took too long"):
         files.keep(local, account="ada", key_id="k", **facts)
     assert files.ids("ada") == [] and artifacts.names("files") == []
+
+
+class TestOnAnObjectStore:
+    @pytest.fixture
+    def settings(self, settings: Settings, tmp_path: Any) -> Settings:
+        return settings.model_copy(update={"artifacts": ArtifactsSettings(url=f"memory://{tmp_path.name}")})
+
+    def test_files_come_go_and_are_downloaded_in_parts_there_as_well(
+        self, client: FlaskClient, anonymous: FlaskClient, artifacts: ArtifactStore
+    ) -> None:
+        file = push(client).json
+        assert artifacts.local_path("files") is None and artifacts.names("files") == [file["id"]]
+        assert bytes_of(anonymous, file["urls"]["download"]).data == DATA
+        assert bytes_of(anonymous, file["urls"]["download"], Range="bytes=10-19").data == DATA[10:20]
+        assert client.delete(f"/v1/files/{file['id']}").status_code == 204
+        assert artifacts.names("files") == []
