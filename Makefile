@@ -43,7 +43,7 @@ format: $(DEVELOPED) ## Rewrite the sources in the house format
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv and every cache
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache build dist
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEVELOPED): pyproject.toml constraints.txt .ci/make-venv

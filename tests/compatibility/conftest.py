@@ -22,7 +22,7 @@ from tests.compatibility.receiver import Receiver
 from tests.compatibility.service import ROWS_OF_AN_ACCOUNT, Service
 
 AT_ONCE = 4
-SECONDS = 150
+SECONDS = 280
 LISTED = 120
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.compatibility.environments import CLIENTS
 from tests.compatibility.matrix import EXPECTED
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 SCRIPTS = (
     "replicate_1.py",

@@ -9,7 +9,7 @@ import requests
 from tests.compatibility.relay import Relay
 from tests.compatibility.service import Service
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 READS_PER_MINUTE = 30
 BURST = READS_PER_MINUTE + 6

@@ -1,8 +1,14 @@
 // Runs functions side by side and prints what each answered as JSON; the JavaScript client's scripts are made of them.
 
+import { File as BufferFile } from "node:buffer";
+import { webcrypto } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { crc32 as zlibCrc32, deflateSync } from "node:zlib";
+import zlib from "node:zlib";
+
+// Node 18 has them, but not under these names.
+globalThis.crypto ??= webcrypto;
+globalThis.File ??= BufferFile;
 
 export const told = JSON.parse(readFileSync(0, "utf8"));
 /** Modules come from the folder that npm filled, wherever this script lies. */
@@ -21,7 +27,7 @@ export function until(condition, seconds = 30) {
 }
 
 function crc32(bytes) {
-  if (zlibCrc32) return zlibCrc32(bytes);
+  if (zlib.crc32) return zlib.crc32(bytes);
   let crc = ~0;
   for (const byte of bytes) {
     crc ^= byte;
@@ -44,7 +50,7 @@ export function png(value) {
   return Buffer.concat([
     Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
     chunk("IHDR", header),
-    chunk("IDAT", deflateSync(Buffer.concat(Array(8).fill(row)))),
+    chunk("IDAT", zlib.deflateSync(Buffer.concat(Array(8).fill(row)))),
     chunk("IEND", Buffer.alloc(0)),
   ]);
 }

@@ -180,7 +180,7 @@ def training():
         made.reload()
         return made.status not in ("starting", "processing")
 
-    until(has_ended, 120)
+    until(has_ended, 240)
     version = client.models.get("stock/trained").versions.get(made.output["version"].partition(":")[2])
     return [first, made.status, made.output["version"].partition(":")[0], len(version.id), version.cog_version]
 

@@ -178,7 +178,7 @@ def training():
         return [first, client.trainings.get(training_id=made.id).status, made.id in listed]
 
     ended = ("succeeded", "failed", "canceled")
-    until(lambda: client.trainings.get(training_id=made.id).status in ended, 120)
+    until(lambda: client.trainings.get(training_id=made.id).status in ended, 240)
     made = client.trainings.get(training_id=made.id)
     model, _, version_id = made.output.version.partition(":")
     version = client.models.versions.get(model_owner="stock", model_name="trained", version_id=version_id)

@@ -165,7 +165,7 @@ const cells = {
     const ended = await until(async () => {
       const now = await replicate.trainings.get(made.id);
       return ["succeeded", "failed", "canceled"].includes(now.status) && now;
-    }, 120);
+    }, 240);
     const [model, id] = ended.output.version.split(":");
     const version = await replicate.models.versions.get("stock", "trained", id);
     return [first, ended.status, model, version.id.length, version.cog_version];
