@@ -92,7 +92,8 @@ class Job:
     webhook: str = ""
     webhook_events: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
-    """Facts of the job's kind that never change: a training's ``destination``, an import's options, …"""
+    """Facts of the job's kind that never change: a training's ``destination``, an import's options, …; and
+    ``sources``, the URLs for which places in the artifact store stand in the input, which go when the input goes."""
     input: Any = None
     output: Any = None
     output_file: OutputFile | None = None
@@ -126,6 +127,7 @@ def job_from_record(job_id: str, record: Mapping[str, str], data: Mapping[bytes,
     def parsed(name: bytes) -> Any:
         return json.loads(data[name]) if data.get(name) else None
 
+    sources = parsed(b"sources")
     return Job(
         id=job_id,
         kind=JobKind(record["kind"]),
@@ -152,7 +154,7 @@ def job_from_record(job_id: str, record: Mapping[str, str], data: Mapping[bytes,
         traceparent=record.get("traceparent", ""),
         webhook=record.get("webhook", ""),
         webhook_events=tuple(filter(None, record.get("webhook_events", "").split(","))),
-        details=json.loads(record.get("details") or "{}"),
+        details=json.loads(record.get("details") or "{}") | ({"sources": sources} if sources else {}),
         input=parsed(b"input"),
         output=parsed(b"output") if output_file is None else None,
         output_file=output_file,

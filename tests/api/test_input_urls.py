@@ -35,7 +35,7 @@ def record(redis: Redis) -> Callable[[str, str], Any]:
     """A field of what Redis keeps of a job."""
 
     def read(job_id: str, name: str) -> Any:
-        kind = "data" if name == "input" else "job"
+        kind = "data" if name in ("input", "sources") else "job"
         return json.loads(redis.hget(f"headrace:{{a}}:{kind}:{job_id}", name) or b"null")
 
     return read
@@ -118,7 +118,8 @@ class TestForeignUrls:
         assert job is not None and (job["status"], job["rows"], job["input"]) == ("starting", 4, given)
         first, second = f"artifact:fetched/{job['id']}/0", f"artifact:fetched/{job['id']}/1"
         assert record(job["id"], "input") == {"image": [first, PIXEL, second, first]}
-        assert record(job["id"], "details") == {"sources": {first: FOREIGN, second: "http://example.com:8080/dog.png"}}
+        assert record(job["id"], "sources") == {first: FOREIGN, second: "http://example.com:8080/dog.png"}
+        assert b"example.com" not in b"".join(redis.hvals(f"headrace:{{a}}:job:{job['id']}")), "gone with the input"
         assert redis.zrange("headrace:{a}:outgoing:example.org:443", 0, -1) == [f"{job['id']}|fetch".encode()]
         assert take(version.id)[1] == []
         assert queue.admit(job["id"], 5000) == "admitted"
@@ -146,7 +147,7 @@ class TestForeignUrls:
         again = client.post("/v1/predictions", json=body, headers={"X-Stainless-Retry-Count": "1"}).json
         assert again is not None and again["id"] == first["id"]
         assert record(first["id"], "input") == {"image": f"artifact:fetched/{first['id']}/0"}
-        assert list(record(first["id"], "details")["sources"]) == [f"artifact:fetched/{first['id']}/0"]
+        assert list(record(first["id"], "sources")) == [f"artifact:fetched/{first['id']}/0"]
 
     @pytest.mark.parametrize(
         "url",

@@ -48,7 +48,12 @@ call('HSET', key('job', id), 'status', 'starting', 'attempt', 0, 'claim', '', 'q
   'created', now, unpack(ARGV, 21))
 call('HSET', key('data', id), 'input', input)
 call('ZADD', OPEN, now + life, id)
-local kind, fetch_host, model, followed = unpack(call('HMGET', key('job', id), 'kind', 'held', 'model', 'followed'))
+local kind, fetch_host, model, followed, sources =
+  unpack(call('HMGET', key('job', id), 'kind', 'held', 'model', 'followed', 'sources'))
+if sources then                                  -- URLs of the input, which go when the input goes
+  call('HDEL', key('job', id), 'sources')
+  call('HSET', key('data', id), 'sources', sources)
+end
 call('ZADD', key('list', account..':'..kind), now, id)
 if followed then note({id = id}, 'status', 'starting') end   -- with the record, so that its reader misses nothing
 if idem ~= '' then call('SET', key('idem', idem), id..'|'..hash) end
