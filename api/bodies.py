@@ -18,14 +18,15 @@ from flask import request
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from api.schemas.creations import JobRequest
 from api.slots import receiving
+from api.validation import check_form
 from shared.errors import InvalidInput, TooLarge
 from shared.models.signature import OPTION_NAMES, Signature, TensorKind
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 """Content types of a body that is an image itself."""
 
-_CONTRACT = frozenset({"version", "input", "webhook", "webhook_completed", "webhook_events_filter", "stream"})
 # Names of options that stock clients leave in the body: releases of replicate-javascript forward what they do not use.
 _SENT_ALONG = frozenset(
     {
@@ -130,28 +131,29 @@ def read_body(max_rows: int) -> Body:
     return Body(keys, raw=raw)
 
 
-def check_keys(keys: Mapping[str, Any], also: frozenset[str] = frozenset()) -> None:
-    """Refuses top-level keys that mean nothing here, and those of the contract that cannot be kept yet.
+def check_keys(keys: Mapping[str, Any], form: type[JobRequest], *, is_form: bool = False) -> None:
+    """Checks the top-level keys of a create; version and input are checked by what reads them, which says more.
 
     Args:
         keys: The parsed body.
-        also: Further keys that this kind of job has.
+        form: The form that the view's ``describe`` names as ``body``.
+        is_form: They are a form's fields, whose values are texts.
 
     Raises:
-        InvalidInput: Names the first such key.
+        InvalidInput: A key means nothing here, or has a value that it cannot have.
     """
     if keys.keys() <= _PLAIN:
         return
-    for name, value in keys.items():
-        if name == "stream" and not isinstance(value, bool | None):
-            raise InvalidInput("stream must be true or false.", name)
-        if name not in _CONTRACT and name not in _SENT_ALONG and name not in also:
+    for name in keys:
+        if name not in form.model_fields and name not in _SENT_ALONG:
             shown = str(name)[:64]
             raise InvalidInput(
                 f"{shown} is not a key of this request; a model's inputs go into input.",
                 shown,
                 "additional_property_not_allowed",
             )
+    if not is_form:
+        check_form(JobRequest, {name: value for name, value in keys.items() if name in JobRequest.model_fields})
 
 
 def whole_input(body: Body, signature: Signature) -> Any:

@@ -48,6 +48,8 @@ def _problem(form: type[BaseModel], item: ErrorDetails) -> dict[str, str]:
 
 def _said(form: type[BaseModel], item: ErrorDetails, field: str) -> tuple[str, str]:
     kind, context = item["type"], item.get("ctx", {})
+    if "sentence" in context:  # by a check of our own, see ``refuse``
+        return kind, context["sentence"].replace("{field}", field)
     if kind == "missing":
         return "required", f"{field} is required."
     if kind == "extra_forbidden":
@@ -61,8 +63,6 @@ def _said(form: type[BaseModel], item: ErrorDetails, field: str) -> tuple[str, s
         return "type", f"{field} must be {_TYPES[kind]}."
     if kind == "string_too_long":
         return "length", f"{field} has {len(item['input'])} characters and may have {context['max_length']}."
-    if "sentence" in context:
-        return kind, context["sentence"].replace("{field}", field)
     known = _OTHERS.get(kind, "range" if kind in _RANGES else "type")
     return known, f"{field}: {item['msg'][:1].lower()}{item['msg'][1:]}."
 

@@ -12,7 +12,14 @@ from api.headers import JobHeaders, read_job_headers
 from api.job_views import cancel_job, create_job, delete_job, list_jobs, show_job
 from api.pages import check_query
 from api.parameters import JOB_FILTERS, JOB_HEADERS, OPTIONS
-from api.schemas.creations import ModelPredictionParts, NewModelPrediction, NewPrediction, PredictionParts
+from api.schemas.creations import (
+    DeploymentPredictionParts,
+    ModelPredictionParts,
+    NewDeploymentPrediction,
+    NewModelPrediction,
+    NewPrediction,
+    PredictionParts,
+)
 from api.schemas.form import Page
 from api.schemas.jobs import JobObject
 from api.services import services
@@ -47,7 +54,7 @@ def create_prediction() -> Response:
             "An image as body goes to /v1/models/OWNER/NAME/predictions; this path takes JSON or multipart.",
             "Content-Type",
         )
-    check_keys(body.keys)
+    check_keys(body.keys, NewPrediction, is_form=body.raw is None)
     return _create(named_version(body.keys.get("version")), body, headers)
 
 
@@ -64,7 +71,7 @@ def create_prediction() -> Response:
 def create_model_prediction(owner: str, name: str) -> Response:
     """Makes a prediction with the version of a model that is in production, or the one of its versions in the body."""
     headers, body = _read()
-    check_keys(body.keys)
+    check_keys(body.keys, NewModelPrediction, is_form=body.raw is None)
     if caller().only_model:
         headers = _of_page(f"{owner}/{name}", body, headers)
     reference = body.keys.get("version")
@@ -80,15 +87,15 @@ def create_model_prediction(owner: str, name: str) -> Response:
 @needs("predictions:write")
 @describe(
     {201: JobObject},
-    body=NewModelPrediction,
-    media=(Media("multipart/form-data", ModelPredictionParts), Media(", ".join(IMAGE_TYPES))),
+    body=NewDeploymentPrediction,
+    media=(Media("multipart/form-data", DeploymentPredictionParts), Media(", ".join(IMAGE_TYPES))),
     query=OPTIONS,
     headers=JOB_HEADERS,
 )
 def create_deployment_prediction(owner: str, name: str) -> Response:
     """Makes a prediction with what a deployment serves, in the deployment's pool."""
     headers, body = _read()
-    check_keys(body.keys)
+    check_keys(body.keys, NewDeploymentPrediction, is_form=body.raw is None)
     if body.keys.get("version") is not None:
         raise InvalidInput("A deployment has its own version; leave version out.", "version", "unsupported")
     found = services()

@@ -49,7 +49,7 @@ def create_training(owner: str, name: str, version_id: str) -> Response:
     if version_id != recipe.version_id and version_id not in _LATEST:
         raise UnknownVersion
     keys, raw = read_json()
-    check_keys(keys, frozenset({"destination"}))
+    check_keys(keys, NewTraining)
     destination = _destination(keys.get("destination"))
     if "input" not in keys:
         raise InvalidInput("input is required.", "input", "required")

@@ -1,16 +1,23 @@
 """The forms of what makes jobs: predictions, trainings, pushes of models and data sets."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from api.schemas.form import RequestForm
+from api.schemas.form import RequestForm, refuse
 from api.schemas.models import ModelReference, Name, VersionReference
 
 _NUMBER = r"0*[1-9][0-9]{0,8}(\.[0-9]{1,9})?"
 
 Numbers = Annotated[str, Field(json_schema_extra={"pattern": f"^{_NUMBER}(,{_NUMBER})*$"})]
 Event = Literal["start", "output", "logs", "completed"]
+
+
+def _check_events(value: Any) -> Any:
+    known = get_args(Event)
+    if value is not None and not (isinstance(value, list) and all(event in known for event in value)):
+        raise refuse("enum", f"{{field}} must be a list of {', '.join(known)}.")
+    return value
 
 
 class JobRequest(RequestForm):
@@ -20,7 +27,7 @@ class JobRequest(RequestForm):
     """Address that is sent the job when it starts, puts out, logs and ends."""
     webhook_completed: str | None = None
     """The same for the end only; of old clients."""
-    webhook_events_filter: list[Event] | None = None
+    webhook_events_filter: Annotated[list[Event] | None, BeforeValidator(_check_events)] = None
     """Which of them are sent."""
     stream: bool | None = None
     """Taken for the sake of stock clients: what can be streamed always has ``urls.stream``."""
@@ -40,6 +47,15 @@ class NewModelPrediction(JobRequest):
 
     version: VersionReference | None = None
     """One of the model's versions; the one in production unless given."""
+    input: dict[str, Any]
+    """A key for each input of the model, see its own document; and ``priority``, ``top_k``, ``threshold``."""
+
+
+class NewDeploymentPrediction(JobRequest):
+    """A prediction with what a deployment serves."""
+
+    version: None = None
+    """A deployment has its own."""
     input: dict[str, Any]
     """A key for each input of the model, see its own document; and ``priority``, ``top_k``, ``threshold``."""
 
@@ -80,6 +96,12 @@ class UploadParts(RequestForm):
     webhook_completed: str | None = None
     webhook_events_filter: str | None = None
     """A JSON list, or names with commas."""
+
+
+class DeploymentPredictionParts(PredictionParts):
+    """The same with what a deployment serves."""
+
+    version: None = None  # type: ignore[assignment]
 
 
 class ModelFile(UploadParts):
