@@ -125,7 +125,8 @@ def test_a_reader_who_left_frees_its_place_within_one_heartbeat(stack: Stack, jo
             crowd.sockets.pop().close()
             time.sleep(0.02)
         assert time.monotonic() - gone < 10 * HEARTBEAT_SECONDS, opened
-    assert late < 2 * HEARTBEAT_SECONDS + 1.0, late
+    print(f"the last place was free {late:.1f} s after its reader had left")
+    assert late < 1.5 * HEARTBEAT_SECONDS + 1.0, late
 
 
 def children_of(process: int) -> list[int]:
