@@ -1,14 +1,20 @@
+import io
 import json
 import threading
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from PIL import Image
+
 
 class Receiver:
-    """Takes webhooks at any path and shows at the same path, as JSON, what it was sent."""
+    """Takes webhooks at any path and shows at the same path, as JSON, what it was sent; has an image to fetch, too."""
 
     def __init__(self) -> None:
+        white = io.BytesIO()
+        Image.new("RGB", (8, 8), "white").save(white, "PNG")
+        self.image = white.getvalue()
         self.deliveries: dict[str, list[dict[str, Any]]] = defaultdict(list)
         outer = self
 
@@ -22,11 +28,14 @@ class Receiver:
                 self._answer(b"{}")
 
             def do_GET(self) -> None:
+                if self.path == "/bright.png":
+                    self._answer(outer.image, "image/png")
+                    return
                 self._answer(json.dumps(outer.deliveries[self.path]).encode())
 
-            def _answer(self, content: bytes) -> None:
+            def _answer(self, content: bytes, kind: str = "application/json") -> None:
                 self.send_response(200)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

@@ -17,8 +17,12 @@ BURST = READS_PER_MINUTE + 6
 
 @pytest.fixture(scope="module")
 def limited(service: Service) -> str:
-    """Address of an API that lets a key read so often and no more."""
-    return service.start_api("limited", HEADRACE_HTTP__RATE_LIMIT_REQUESTS_PER_MINUTE=str(READS_PER_MINUTE))
+    """Address of an API that lets a key read so often and no more, and forgets the data of jobs after a second."""
+    return service.start_api(
+        "limited",
+        HEADRACE_HTTP__RATE_LIMIT_REQUESTS_PER_MINUTE=str(READS_PER_MINUTE),
+        HEADRACE_JOBS__RETAIN_SECONDS="1",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,11 @@ def quirks(
         ("quirks_1.py", "throttled_reads", [["text"], True]),
         ("quirks_1.py", "a_reply_that_is_kept_alive", [201, " ", "HELLO"]),
         ("quirks_1.py", "training_read_as_prediction", "canceled"),
+        ("quirks_1.py", "training_of_the_newest_version", ["canceled", "canceled"]),
+        ("quirks_1.py", "webhook_completed", ["succeeded"]),
+        ("quirks_1.py", "webhook_without_filter", True),
+        ("quirks_1.py", "a_prediction_whose_data_is_gone", ["succeeded", None, ""]),
+        ("quirks_1.py", "a_stream_that_is_not_there", "ValueError"),
         ("quirks_1.py", "old_header", 200),
         ("quirks_1.py", "unknown_base", [404, True]),
         ("quirks_1.py", "numbers_of_many_kinds", [[2, 4, 6], ["bright", "dark"]]),
@@ -73,6 +82,8 @@ def quirks(
         ("quirks_2.py", "throttled_without_retries", [True, True, "0"]),
         ("quirks_2.py", "delete_of_a_version", True),
         ("quirks_2.py", "times", [True, True]),
+        ("quirks_2.py", "order_of_models", [True, True]),
+        ("quirks_2.py", "conflict_of_idempotency", "idempotency-mismatch"),
         ("quirks_js.mjs", "its_own_object_as_input", [422, False]),
         ("quirks_js.mjs", "cut_connections", ["ONCE", 3, 1]),
         ("quirks_js.mjs", "throttled_reads", [429, True]),

@@ -1,10 +1,12 @@
 """What is peculiar to ``replicate`` 1.0.7."""
 
 import io
+import json
 import time
+import urllib.request
 
 import httpx
-from cells import TOLD, cell, main, png
+from cells import TOLD, cell, main, png, until
 from replicate import Client
 from replicate.exceptions import ReplicateError
 
@@ -65,6 +67,72 @@ def training_read_as_prediction():
     )
     made.cancel()
     return client.predictions.get(made.id).status
+
+
+@cell
+def training_of_the_newest_version():
+    # Without a version the client puts "None" into the path.
+    made = client.trainings.create(
+        version="headrace/image-classifier", input={"dataset": TOLD["dataset"]}, destination="stock/trained"
+    )
+    made.cancel()
+    other = client.trainings.create(
+        model="headrace/image-classifier",
+        version="latest",
+        input={"dataset": TOLD["dataset"]},
+        destination="stock/trained",
+    )
+    other.cancel()
+    return [made.status, other.status]
+
+
+@cell
+def webhook_completed():
+    hook = TOLD["receiver"] + "/completed"
+    client.predictions.create(version=VERSIONS["text"], input={"prompt": "hello"}, webhook_completed=hook)
+
+    def delivered():
+        with urllib.request.urlopen(hook) as reply:
+            return json.load(reply)
+
+    return [json.loads(one["body"])["status"] for one in until(delivered)]
+
+
+@cell
+def webhook_without_filter():
+    hook = TOLD["receiver"] + "/unfiltered"
+    client.predictions.create(version=VERSIONS["text"], input={"prompt": "hello"}, webhook=hook)
+
+    def delivered():
+        with urllib.request.urlopen(hook) as reply:
+            return json.load(reply)
+
+    return {json.loads(one["body"])["status"] for one in until(delivered)} <= {"processing", "succeeded"}
+
+
+@cell
+def a_prediction_whose_data_is_gone():
+    forgetful = Client(api_token=KEY, base_url=TOLD["limited"])
+    made = forgetful.predictions.create(version=VERSIONS["text"], input={"prompt": "hello"})
+    made.wait()
+
+    def is_gone():
+        time.sleep(0.3)
+        made.reload()
+        return made.input is None
+
+    until(is_gone)
+    return [made.status, made.output, made.logs]
+
+
+@cell
+def a_stream_that_is_not_there():
+    made = client.predictions.create(version=VERSIONS["text"], input={"prompt": "hello"}, wait=20)
+    made.urls["stream"] = made.urls["stream"][:-3] + "xyz"
+    try:
+        list(made.stream())
+    except (ValueError, ReplicateError) as error:
+        return type(error).__name__
 
 
 @cell

@@ -57,6 +57,23 @@ def delete_of_a_version():
 
 
 @cell
+def order_of_models():
+    names = [model.name for model in client.models.list(sort_by="model_created_at", sort_direction="asc")]
+    back = [model.name for model in client.models.list(sort_by="model_created_at", sort_direction="desc")]
+    return [names == back[::-1], len(names) == len(set(names))]
+
+
+@cell
+def conflict_of_idempotency():
+    asked = {"version": VERSIONS["text"], "extra_headers": {"Idempotency-Key": "conflict"}}
+    client.predictions.create(**asked, input={"prompt": "one"})
+    try:
+        client.predictions.create(**asked, input={"prompt": "two"})
+    except replicate.UnprocessableEntityError as error:
+        return error.body["code"]
+
+
+@cell
 def times():
     made = client.predictions.create(version=VERSIONS["text"], input={"prompt": "hello"}, prefer="wait=20")
     made = client.predictions.get(prediction_id=made.id)

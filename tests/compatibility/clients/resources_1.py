@@ -45,6 +45,11 @@ def file_input():
 
 
 @cell
+def url_input():
+    return client.run("stock/image", input={"image": TOLD["receiver"] + "/bright.png"})["label"]
+
+
+@cell
 def file_output():
     answer = client.run("stock/text", input={"prompt": "x" * 3000})
     inline = client.run("stock/text", input={"prompt": "x" * 3000}, use_file_output=False)
@@ -60,6 +65,11 @@ def stream():
 @cell
 def stream_of_rows():
     return events_of(client.stream("stock/text", input={"prompt": ["one", " two", ""]}))
+
+
+@cell
+def slow_stream():
+    return events_of(client.stream("stock/text", input={"prompt": "sleep 2.5 late"}))
 
 
 @cell

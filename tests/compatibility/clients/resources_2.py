@@ -53,6 +53,11 @@ def file_input():
 
 
 @cell
+def url_input():
+    return client.run("stock/image", input={"image": TOLD["receiver"] + "/bright.png"})["label"]
+
+
+@cell
 def file_output():
     answer = client.run("stock/text", input={"prompt": "x" * 3000})
     inline = client.run("stock/text", input={"prompt": "x" * 3000}, use_file_output=False)

@@ -33,6 +33,9 @@ const cells = {
     return [first.label, second.label, many.map((entry) => entry.label)];
   },
 
+  url_input: async () =>
+    (await replicate.run("stock/image", { input: { image: `${told.receiver}/bright.png` } })).label,
+
   async file_output() {
     const answer = await replicate.run("stock/text", { input: { prompt: "x".repeat(3000) } });
     const content = JSON.parse(await (await answer.blob()).text()) === "X".repeat(3000);
@@ -42,6 +45,8 @@ const cells = {
   stream: () => eventsOf(replicate.stream("stock/text", { input: { prompt: "hello\nyou" } })),
 
   stream_of_rows: () => eventsOf(replicate.stream("stock/text", { input: { prompt: ["one", " two", ""] } })),
+
+  slow_stream: () => eventsOf(replicate.stream("stock/text", { input: { prompt: "sleep 2.5 late" } })),
 
   async late_stream() {
     const made = await replicate.predictions.create({
