@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from benchmarks.chaos.checker import check
+from benchmarks.chaos.commands import DIE, PLAIN, RAISE, SLOW
+
+Line = dict[str, Any]
+VERSION = "v2"
+CREATED, DEADLINE = "2026-01-01T00:00:00Z", "2026-01-01T00:10:00Z"
+T0 = 1_767_225_600.0
+
+
+def accepted(id_: str = "j1", **facts: Any) -> Line:
+    line = {
+        "at": T0, "what": "accepted", "id": id_, "key": f"key of {id_}", "kind": "prediction", "values": [7],
+        "command": PLAIN, "version": VERSION, "rows": 1, "created": CREATED, "until": DEADLINE, "webhook": True,
+        "events": ["completed"],
+    }  # fmt: skip
+    return line | facts
+
+
+def saw(status: str, id_: str = "j1", at: float = 1.0, **facts: Any) -> Line:
+    output = {"y": [14.0]} if status == "succeeded" else None
+    line = {"at": T0 + at, "what": "saw", "id": id_, "status": status, "attempt": 1, "output": output, "code": None}
+    return line | facts
+
+
+def hook(status: str = "succeeded", id_: str = "j1", **facts: Any) -> Line:
+    line = {"at": T0 + 2, "what": "hook", "id": id_, "hook": "msg_1", "status": status, "signed": True, "fate": "ok"}
+    return line | facts
+
+
+def verdict(*lines: Line, computed: list[tuple[float, int, int]] | None = None, **final: Any) -> list[str]:
+    state = {"listed": [line["id"] for line in lines if line["what"] == "accepted"], "state": [], "late": []} | final
+    return check(lines, {VERSION: 2.0}, computed or [], state)
+
+
+SOUND: list[Line] = [accepted(), saw("starting", at=0), saw("processing"), saw("succeeded", at=2), hook()]
+
+
+def test_a_sound_history_is_found_sound() -> None:
+    assert verdict(*SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "sight"),
+    [
+        ({"command": RAISE}, saw("failed", code="E1101")),
+        ({"command": DIE}, saw("failed", code="E1301")),
+        ({"deadline": 5}, saw("canceled", code="E1401")),
+    ],
+)
+def test_what_was_asked_for_is_no_violation(facts: Line, sight: Line) -> None:
+    assert verdict(accepted(webhook=False, **facts), sight) == []
+
+
+def test_a_job_that_went_back_to_wait_is_no_violation() -> None:
+    assert verdict(accepted(webhook=False), saw("processing"), saw("starting", at=2), saw("succeeded", at=3)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [
+        ("never ended", lambda: [accepted(webhook=False), saw("processing")]),
+        ("more than one way", lambda: [*SOUND, saw("failed", at=3, code="E1101")]),
+        ("more than one way", lambda: [*SOUND, saw("succeeded", at=3, output={"y": [16.0]})]),
+        ("answered", lambda: [accepted(webhook=False), saw("succeeded", output={"y": [16.0]})]),
+        ("answered", lambda: [accepted(webhook=False), saw("succeeded", output={"y": [14.0, 14.0]})]),
+        ("failed with E1101", lambda: [accepted(webhook=False), saw("failed", code="E1101")]),
+        ("failed with E1301", lambda: [accepted(webhook=False, command=SLOW), saw("failed", code="E1301")]),
+        ("canceled though nobody asked", lambda: [accepted(webhook=False), saw("canceled", code="E1403")]),
+        ("without a deadline", lambda: [accepted(webhook=False), saw("canceled", code="E1401")]),
+        ("never arrived", lambda: [*SOUND[:-1], hook(fate="500")]),
+        ("never arrived", lambda: SOUND[:-1]),
+        ("2 webhook ids", lambda: [*SOUND, hook(hook="msg_2")]),
+        ("not signed", lambda: [*SOUND[:-1], hook(signed=False)]),
+        ("a webhook told of", lambda: [*SOUND[:-1], hook("failed")]),
+        ("nobody asked for", lambda: [accepted(webhook=False), saw("succeeded"), hook()]),
+        ("made 2 jobs", lambda: [*SOUND, accepted("j2", key="key of j1", webhook=False), saw("succeeded", "j2")]),
+    ],
+)
+def test_what_is_broken_is_found(name: str, broken: Callable[[], list[Line]]) -> None:
+    assert any(name in sentence for sentence in verdict(*broken()))
+
+
+def test_work_begun_after_its_deadline_is_found() -> None:
+    late = accepted(webhook=False, deadline=5, until="2026-01-01T00:00:05Z")
+    expired = [late, saw("canceled", at=6, code="E1401")]
+
+    assert verdict(*expired, computed=[(T0 + 4.9, 1, 7)]) == []
+    assert any("after its deadline" in sentence for sentence in verdict(*expired, computed=[(T0 + 7.0, 1, 7)]))
+
+
+def test_work_begun_late_by_a_process_that_was_stopped_is_excused() -> None:
+    late = accepted(webhook=False, deadline=5, until="2026-01-01T00:00:05Z")
+    stop = {"at": T0 + 4, "what": "fault", "name": "stopped past the lease", "process": "inference-1", "seconds": 4.0}
+
+    assert verdict(late, stop, saw("canceled", at=9, code="E1401"), computed=[(T0 + 8.1, 1, 7)]) == []
+
+
+def test_a_job_that_no_listing_shows_is_found() -> None:
+    assert any("missing in the listing" in sentence for sentence in verdict(*SOUND, listed=[]))
+
+
+def test_what_is_left_at_the_end_is_found() -> None:
+    assert verdict(*SOUND, state=["the key x is left"], late=["io-1"]) == [
+        "the key x is left",
+        "io-1 had to be killed at the end",
+    ]
