@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, Unavailable
 from shared.outbound.addresses import Address
 from shared.outbound.guard import Guard, TargetRefused, lane_of
 from shared.outbound.resolving import resolve
@@ -115,6 +115,7 @@ class HttpClient:
         Raises:
             TargetRefused: It may not go there.
             HttpFailed: There was no whole answer in time; has the status if that came.
+            Unavailable: Our own certificates cannot be read.
         """
         began = time.monotonic()
         with self._answer(method, url, headers or {}, body, timeout_seconds, lambda: None) as response:
@@ -237,7 +238,12 @@ class HttpClient:
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         if self._settings.outgoing.ca_file is not None:
-            context.load_verify_locations(self._settings.outgoing.ca_file)
+            try:
+                context.load_verify_locations(self._settings.outgoing.ca_file.expanduser())
+            except OSError as error:  # TLS errors are such, too
+                raise Unavailable(
+                    f"The certificates of outgoing.ca_file cannot be read: {error.strerror or error}."
+                ) from error
         context.set_alpn_protocols(["http/1.1"])
         return context
 

@@ -63,6 +63,7 @@ class Outgoing:
         self._keys = open_keyspace(settings)
         self._scripts = Scripts(redis)
         self._lease = int(settings.webhooks.lease_seconds * 1000)
+        self._account_max_bytes = settings.queue.account_max_bytes
 
     @property
     def channel(self) -> str:
@@ -111,6 +112,15 @@ class Outgoing:
     def dead(self, errand: Errand, attempt: Mapping[str, Any] | None = None) -> bool:
         """Gives an errand up; its webhook becomes a dead letter."""
         return self._conclude(errand, "dead", 0, attempt)
+
+    def weigh(self, job_id: str, fetched: int) -> tuple[str, int]:
+        """Counts what a held job fetches: so many bytes, beside its own.
+
+        Returns:
+            ``held``; ``full`` where its account has no room for them now; ``gone`` where it is not held. And its own bytes.
+        """
+        state, own = self._call("weigh", job_id, fetched, self._account_max_bytes)
+        return state.decode(), own
 
     def pause(self, host: str, seconds: float) -> None:
         """Lets nothing go to a host for so many seconds; 0 ends that."""

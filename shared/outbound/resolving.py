@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from shared.outbound.addresses import Address
 
-_LOOKUPS = threading.BoundedSemaphore(64)
+_LOOKUPS = threading.BoundedSemaphore(256)
 """Bounds the threads that hang in the system's resolver after their time limit has passed."""
 
 

@@ -37,6 +37,7 @@ _MAX_RETRY_AFTER = 30.0
 _FULL_SECONDS = 1.0
 _STORE_SECONDS = 5.0
 _SPARE_SECONDS = 5.0
+_TOGETHER = "all files of the job have more than {} bytes together"
 
 
 class _Over(Exception):
@@ -71,6 +72,7 @@ class Fetcher:
         stopping: threading.Event,
     ) -> None:
         self._limits = settings.outgoing
+        self._open_bytes = min(settings.queue.max_bytes, settings.queue.account_max_bytes)
         self._client = client
         self._outgoing = outgoing
         self._queue = queue
@@ -99,31 +101,63 @@ class Fetcher:
 
     def _fetch(self, job: Job, errand: Errand) -> None:
         begun, size, has_fetched = time.monotonic(), 0, False
-        here = set(self._artifacts.names(fetched_path(job.id, 0).rpartition("/")[0]))
+        folder, missing = fetched_path(job.id, 0).rpartition("/")[0], []
+        here = set(self._artifacts.names(folder))
         for reference, url in _foreign(job):
             path = reference.removeprefix(REFERENCE)
             if path.rpartition("/")[2] in here:
                 size += self._artifacts.size(path)
-                continue
+            else:
+                missing.append((reference, path, url))
+        for reference, path, url in missing:
             if has_fetched and time.monotonic() - begun > self._run_seconds:
                 self._outgoing.postpone(errand, 0)
                 return
             try:
-                size += self._download(job.id, url, path, size)
+                room = self._room(job.id, size)
+                size += self._download(job.id, url, path, size, room) if room else 0
             except (HttpFailed, TargetRefused, InputError) as error:
+                self._weigh(job.id, size)
                 self._failed(job, errand, reference, error)
                 return
+            if not room:
+                self._outgoing.postpone(errand, _FULL_SECONDS)
+                return
             has_fetched = True
-        answer = self._queue.admit(job.id, job.bytes + size)
+        own = self._weigh(job.id, size)
+        answer = "full" if own is None else self._queue.admit(job.id, own + size)
         if answer == "full":
             self._outgoing.postpone(errand, _FULL_SECONDS)
         elif answer == "gone":
             raise _Over
 
-    def _download(self, job_id: str, url: str, path: str, size: int) -> int:
+    def _room(self, job_id: str, size: int) -> int:
+        """How large the next file may be, beside so many bytes; 0 where the account has no room for one now.
+
+        So much counts for the account before it comes, so that downloads under way pass no limit.
+
+        Raises:
+            InputError: The job has as much as one may have.
+        """
+        own = self._weigh(job_id, size)
+        if own is None:
+            return 0
+        most = min(self._limits.fetch_job_bytes, self._open_bytes - own)
+        room = min(self._limits.fetch_bytes, most - size)
+        if room <= 0:
+            raise InputError(_TOGETHER.format(most), CODE)
+        return room if self._weigh(job_id, size + room) is not None else 0
+
+    def _weigh(self, job_id: str, fetched: int) -> int | None:
+        """Counts so many bytes beside the job's own, which are answered; ``None`` where the account has no room."""
+        state, own = self._outgoing.weigh(job_id, fetched)
+        if state == "gone":
+            raise _Over
+        return own if state == "held" else None
+
+    def _download(self, job_id: str, url: str, path: str, size: int, room: int) -> int:
         """Brings one file into the store, beside so many bytes that are there; returns its own."""
         self._check(job_id)
-        left = self._limits.fetch_job_bytes - size
         self._folder.mkdir(parents=True, exist_ok=True)
         # It has no name, so nothing of it stays if the process is killed.
         with tempfile.TemporaryFile(dir=self._folder) as file:
@@ -133,14 +167,13 @@ class Fetcher:
                     url,
                     image,
                     timeout_seconds=self._limits.fetch_timeout_seconds,
-                    max_bytes=max(0, min(left, self._limits.fetch_bytes)),
+                    max_bytes=room,
                     check=lambda: self._check(job_id),
                 )
             except FileTooLarge as error:
-                if left >= self._limits.fetch_bytes:
+                if room == self._limits.fetch_bytes:
                     raise
-                together = self._limits.fetch_job_bytes
-                raise InputError(f"all files of the job have more than {together} bytes together", CODE) from error
+                raise InputError(_TOGETHER.format(size + room), CODE) from error
             image.check()
             self._check(job_id)
             self._artifacts.put_open(file, path)

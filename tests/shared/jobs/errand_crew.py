@@ -99,6 +99,9 @@ class IoWorker:
     def _fetched(self, host: str, id_: str, lease: int) -> None:
         stage, dice = self._stage, self._stage.random
         luck = dice.random()
+        for _ in range(dice.choice((0, 1, 3))):
+            weighed = dice.choice((id_, id_, *stage.oracle.records))
+            stage.call("weigh", weighed, dice.choice((0, 5, 40)), dice.choice((60, 100_000)))
         if luck < 0.6:
             self._admit(id_)
         elif luck < 0.8:

@@ -30,6 +30,19 @@ class Errands(Ledger):
         self.enter(r)
         return ["admitted", self.ring(r.pool, token), r.pool]
 
+    def weigh(self, now: int, id_: str, fetched: int, account_bytes: int) -> Answer:
+        self.now = now
+        r = self.records.get(id_)
+        if r is None or not r.is_open or not r.held:
+            return ["gone", 0]
+        own = self.own.setdefault(id_, r.bytes)
+        _, opened = self.sums(other for other in self.opened() if other.account == r.account)
+        more = own + fetched - r.bytes
+        if more > 0 and opened + more > account_bytes:
+            return ["full", own]
+        r.bytes = own + fetched
+        return ["held", own]
+
     def refuse(self, now: int, id_: str, error: str, code: str) -> int:
         self.now = now
         r = self.records.get(id_)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import InvalidInput
+from shared.errors import InvalidInput, Unavailable
 from shared.http_client import Guard, HttpClient, HttpFailed, TargetRefused, lane_of
 from shared.settings import Settings
 from tests.shared.outbound.servers import Listener, Names, answering, over_tls
@@ -298,6 +298,17 @@ def test_tls_is_verified_by_the_name_of_the_url_and_that_name_is_what_the_server
     plain = listen(lambda _listener, sock: sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     with pytest.raises(HttpFailed, match="TLS"):
         trusting.request("GET", plain.url().replace("http:", "https:"), timeout_seconds=5, max_bytes=9)
+
+
+def test_authorities_that_cannot_be_read_are_our_fault_and_not_the_hosts(
+    listen: Callable[..., Listener], make_client: Callable[..., HttpClient], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.pem").touch()
+    for path in (tmp_path / "missing.pem", tmp_path / "empty.pem"):
+        with pytest.raises(Unavailable, match=r"outgoing\.ca_file"):
+            make_client(ca_file=path).request(
+                "GET", f"https://127.0.0.1:{listen().port}/", timeout_seconds=5, max_bytes=9
+            )
 
 
 def test_the_time_limit_holds_for_a_body_that_drips_through_tls(

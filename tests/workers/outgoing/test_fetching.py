@@ -233,6 +233,32 @@ def test_a_full_queue_lets_the_job_in_later_and_fetches_nothing_twice(
     assert len(server.requests) == 1
 
 
+def test_what_is_being_fetched_counts_for_its_account_and_waits_where_that_has_no_room(
+    redis: Redis, settings: Settings, serve: Any, submit_urls: Any, take: Any, start_fetcher: Any,
+    eventually: Eventually, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("workers.outgoing.fetching._FULL_SECONDS", 0.05)
+    opened = threading.Event()
+
+    def waits(listener: Listener, sock: Any) -> None:
+        listener.hear(sock)
+        opened.wait(10)
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + PNG)
+
+    server = serve(waits)
+    jobs = [submit_urls(server.url(f"/{number}")) for number in range(3)]
+    half = settings.queue.account_max_bytes // 2 - 1000
+    start_fetcher(fetch_bytes=half, fetch_job_bytes=half)
+    eventually(lambda: int(redis.hget("headrace:{a}:totals", "outgoing:fetch:later") or 0) >= 2, what="being put off")
+    assert len(server.requests) == 2
+    assert int(redis.hget("headrace:{a}:account:ada", "bytes")) <= settings.queue.account_max_bytes
+    opened.set()
+    found: list[str] = []
+    eventually(lambda: found.extend(job.id for job in take()[1]) or len(found) == 3)
+    assert sorted(found) == sorted(jobs) and len(server.requests) == 3
+    assert int(redis.hget("headrace:{a}:account:ada", "bytes")) < 4 * len(PNG)
+
+
 def test_a_job_that_is_canceled_meanwhile_ends_at_once_and_leaves_nothing(
     serve: Any, start_fetcher: Any, submit_urls: Any, queue: JobQueue, jobs: JobStore, artifacts: ArtifactStore,
     settings: Settings, eventually: Eventually,
