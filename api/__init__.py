@@ -1,5 +1,8 @@
 """The HTTP service: takes requests, enqueues jobs, answers; it never computes."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 from flask import Flask
 
 from api.auth import register_auth
@@ -18,6 +21,16 @@ from shared.logs import configure_logs
 from shared.rate_limits import RateLimits
 from shared.settings import Settings, load_settings
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Service(Flask):
+    """The application."""
+
+    def ensure_sync(self, func: _Function) -> _Function:
+        """The function itself: none is asynchronous, and to look at each of a request's costs more than to call it."""
+        return func
+
 
 def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flask:
     """Makes the WSGI application; ``granian --factory --interface wsgi api:create_app`` serves it.
@@ -28,7 +41,7 @@ def create_app(settings: Settings | None = None, *, sweeps: bool = True) -> Flas
     """
     is_own_process = settings is None
     settings = settings or load_settings()
-    app = Flask(__name__, static_folder=None)
+    app = Service(__name__, static_folder=None)
     app.request_class, app.response_class = UploadRequest, BareResponse
     app.config["MAX_CONTENT_LENGTH"] = settings.http.max_body_bytes
     # Redirects to another spelling of a path would lose the body of a POST.

@@ -11,8 +11,6 @@ over, whatever clients do: reads, cancels and health checks go on.
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from flask import Flask, current_app
 
@@ -35,19 +33,18 @@ class Slots:
         self._held: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    @contextmanager
-    def body(self) -> Iterator[None]:
-        """Holds a slot while a body is read.
+    def __enter__(self) -> None:
+        """Takes a slot while a body is read.
 
         Raises:
             Unavailable: None is free.
         """
         if not self._take(_BODY):
             raise Unavailable("As many clients as the server can hold are sending bodies; try again in a moment.")
-        try:
-            yield
-        finally:
-            self._give(_BODY)
+
+    def __exit__(self, *error: object) -> None:
+        """Gives that slot back."""
+        self._give(_BODY)
 
     def take_wait(self) -> bool:
         """Takes a slot for a wait, if one is free; it is to be given back."""
@@ -81,9 +78,7 @@ def register_slots(app: Flask, slots: Slots) -> None:
     app.extensions[_NAME] = slots
 
 
-@contextmanager
-def receiving() -> Iterator[None]:
-    """Holds a slot of the application under way while a body is read, or raises ``Unavailable``."""
+def receiving() -> Slots:
+    """Holds a slot of the application under way while a body is read, as a context; ``Unavailable`` where none is."""
     slots: Slots = current_app.extensions[_NAME]
-    with slots.body():
-        yield
+    return slots

@@ -23,6 +23,7 @@ SCHEMA = 1
 """Number of the record's form; raised when a field changes its meaning."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no i, l, o, u
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 class JobKind(StrEnum):
@@ -56,7 +57,7 @@ WEIGHTS: Mapping[str, int] = {"high": 1, "normal": 4, "low": 16}
 def new_job_id(shard: str = "a") -> str:
     """A new id: the shard, 48 bits of milliseconds and 77 random bits in base 32; 26 characters, sorts by time."""
     number = (int(time.time() * 1000) & (1 << 48) - 1) << 77 | int.from_bytes(os.urandom(10)) >> 3
-    return shard + "".join(_ALPHABET[number >> shift & 31] for shift in range(120, -1, -5))
+    return shard + _ALPHABET[number >> 120] + "".join([_PAIRS[number >> shift & 1023] for shift in range(110, -1, -10)])
 
 
 @dataclass(frozen=True, slots=True)
