@@ -57,8 +57,8 @@ class NewJob:
 
     @property
     def size(self) -> int:
-        """Bytes of the input, with all that it names."""
-        return len(self.input) + self.file_bytes
+        """Bytes of the input, with all that it names and the URLs that stood in it."""
+        return len(self.input) + self.file_bytes + sum(map(len, self.details.get("sources", {}).values()))
 
     @property
     def scratch(self) -> str:
