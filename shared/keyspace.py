@@ -10,6 +10,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:noted               channel ids of followed jobs to whose stream something came
     P:{s}:waiters:{id}        set     API processes to wake when the job ends; expires by itself
     P:{s}:queue:{line}        zset    waiting jobs by virtual finish time
+    P:{s}:born:{line}         zset    the same jobs by creation time, to tell the age of the oldest
     P:{s}:load:{line}         hash    rows and bytes waiting, virtual clock v; of each flow its finish f: and count n:
     P:{s}:pace:{queue}        hash    decayed sums of rows computed and busy milliseconds, for estimates
     P:{s}:ready:{pool}        zset    lines with work, by their turn in a round robin
@@ -36,7 +37,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:file-ends           zset    account|id|bytes of files by the time they end, to clean the listings
     P:{s}:spilled             zset    paths of inputs, outputs, uploads, files and checkpoints, by the time to delete them
     P:{s}:runs                hash    owner/name -> predictions and trainings that were ever made with the model
-    P:{s}:totals              hash    counters for metrics: kind:status, and sums of milliseconds
+    P:{s}:totals              hash    figures for metrics: jobs by kind:status, and sums of milliseconds
 
     P:sweeper                 string  the lock of the sweeps
     P:wake:{process}          channel ids of ended jobs that this API process waits for

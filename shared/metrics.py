@@ -4,7 +4,6 @@ Nothing is counted in a process: the scripts count in the hash of totals, so one
 figures of all of them, and a restart loses none.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _BOUNDS = ("1", "2", "4", "8", "16", "32", "64", "128", "inf")
 _ENDED = tuple(status.value for status in JobStatus if status.is_terminal)
+_OPEN = tuple(status.value for status in JobStatus if not status.is_terminal)
 _LINES = 2_000  # a scrape looks at this many lines; more than that would hold Redis
 
 
@@ -57,19 +57,19 @@ class Metrics:
         with translated(), self._redis.pipeline(transaction=False) as pipe:
             for shard in SHARDS:
                 pipe.hgetall(self._names.in_shard("totals", shard=shard))
-                pipe.zcard(self._names.in_shard("open", shard=shard))
-            answers: list[Any] = pipe.execute()
-        totals = _summed(answers[::2])
+            totals = _summed(pipe.execute())
         jobs = CounterMetricFamily("headrace_jobs", "Jobs that have ended.", labels=("kind", "status"))
         waited = CounterMetricFamily("headrace_job_queue_seconds", "Time that ended jobs waited.", labels=("kind",))
         ran = CounterMetricFamily("headrace_job_run_seconds", "Time from start to end of jobs.", labels=("kind",))
+        opened = GaugeMetricFamily("headrace_jobs_open", "Jobs that have not ended.", labels=("kind", "status"))
         for kind in JobKind:
             for status in _ENDED:
                 jobs.add_metric((kind, status), totals.get(f"{kind}:{status}", 0))
+            for status in _OPEN:
+                opened.add_metric((kind, status), max(0.0, totals.get(f"{kind}:{status}", 0)))
             waited.add_metric((kind,), totals.get(f"queue_ms:{kind}", 0) / 1000)
             ran.add_metric((kind,), totals.get(f"run_ms:{kind}", 0) / 1000)
-        yield from (jobs, waited, ran)
-        yield GaugeMetricFamily("headrace_jobs_open", "Jobs that have not ended.", value=sum(answers[1::2]))
+        yield from (jobs, opened, waited, ran)
 
         buckets, count = [], 0.0
         for bound in _BOUNDS:
@@ -87,7 +87,9 @@ class Metrics:
     def _queues(self) -> Iterator[Metric]:
         rows = GaugeMetricFamily("headrace_queue_depth_rows", "Rows that wait.", labels=("queue", "pool"))
         size = GaugeMetricFamily("headrace_queue_depth_bytes", "Bytes of input that wait.", labels=("queue", "pool"))
-        oldest = GaugeMetricFamily("headrace_queue_oldest_seconds", "Age of the next job.", labels=("queue", "pool"))
+        oldest = GaugeMetricFamily(
+            "headrace_queue_oldest_seconds", "Age of the oldest that waits.", labels=("queue", "pool")
+        )
         for shard in SHARDS:
             for pool, line, load, age in self._lines(shard):
                 labels = (subject_of(line) + ("!" if line.endswith("!") else ""), pool)
@@ -97,7 +99,7 @@ class Metrics:
         yield from (rows, size, oldest)
 
     def _lines(self, shard: str) -> Iterator[tuple[str, str, list[bytes | None], float]]:
-        """Every line that has work: its pool, its name, its rows and bytes, and the age of its head."""
+        """Every line that has work: its pool, its name, its rows and bytes, and the age of its oldest job."""
         with translated():
             found: Any = self._redis.smembers(self._names.in_shard("pools", shard=shard))
             pools = sorted(pool.decode() for pool in found)
@@ -111,14 +113,12 @@ class Metrics:
             with self._redis.pipeline(transaction=False) as pipe:
                 for _, line in lines:
                     pipe.hmget(self._names.in_shard("load", line, shard=shard), "rows", "bytes")
-                    pipe.zrange(self._names.in_shard("queue", line, shard=shard), 0, 0)
-                facts: list[Any] = pipe.execute() if lines else []
-                for first in facts[1::2]:
-                    pipe.hget(self._names.of_job("job", first[0].decode() if first else f"{shard}-"), "created")
-                created: list[bytes | None] = pipe.execute() if lines else []
-        now = time.time()
-        for (pool, line), load, born in zip(lines, facts[::2], created, strict=True):
-            yield pool, line, load, max(0.0, now - int(born) / 1000) if born else 0.0
+                    pipe.zrange(self._names.in_shard("born", line, shard=shard), 0, 0, withscores=True)
+                pipe.time()  # jobs are born by this clock
+                *facts, (seconds, microseconds) = pipe.execute()
+        now = seconds + microseconds / 1e6
+        for (pool, line), load, oldest in zip(lines, facts[::2], facts[1::2], strict=True):
+            yield pool, line, load, max(0.0, now - oldest[0][1] / 1000) if oldest else 0.0
 
     def _workers(self) -> Metric:
         living = GaugeMetricFamily("headrace_workers", "Workers that live.", labels=("kind", "pool"))

@@ -1,4 +1,6 @@
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +83,12 @@ def test_metrics_tell_jobs_queues_workers_and_batches(
     assert figures["headrace_queue_depth_bytes", line] > 0
     assert 0 <= figures["headrace_queue_oldest_seconds", line] < 60
     assert figures["headrace_workers", ("inference", "cpu")] == 1
+    assert figures["headrace_batch_rows_bucket", ("2.0",)] == 0
+    assert figures["headrace_batch_rows_bucket", ("4.0",)] == 1
+    assert figures["headrace_batch_rows_bucket", ("+Inf",)] == 1
+    assert figures["headrace_batch_rows_sum", ()] == 3
+    assert figures["headrace_batch_compute_seconds_total", ()] == 0.5
+    assert figures["headrace_job_queue_seconds_total", ("prediction",)] >= 0
 
 
 def test_metrics_tell_open_jobs_by_status_and_the_age_of_the_oldest_not_of_the_next(
@@ -101,12 +109,6 @@ def test_metrics_tell_open_jobs_by_status_and_the_age_of_the_oldest_not_of_the_n
     assert figures["headrace_jobs_open", ("prediction", "starting")] == 2
     assert figures["headrace_jobs_open", ("prediction", "processing")] == 1
     assert 100 <= figures["headrace_queue_oldest_seconds", ("predict.cpu", version.id)] < 160
-    assert figures["headrace_batch_rows_bucket", ("2.0",)] == 0
-    assert figures["headrace_batch_rows_bucket", ("4.0",)] == 1
-    assert figures["headrace_batch_rows_bucket", ("+Inf",)] == 1
-    assert figures["headrace_batch_rows_sum", ()] == 3
-    assert figures["headrace_batch_compute_seconds_total", ()] == 0.5
-    assert figures["headrace_job_queue_seconds_total", ("prediction",)] >= 0
 
 
 def test_every_route_says_who_may_use_it(client: FlaskClient) -> None:
@@ -188,3 +190,9 @@ def test_the_public_url_wins(settings: Settings, redis: Redis, api_key: str) -> 
     model = app.test_client().get("/v1/models/headrace/image-classifier", headers=headers).json
     assert model is not None and model["url"].startswith("https://models.example.org/v1/models/")
     app.extensions["headrace"].waiting.stop()
+
+
+def test_every_figure_is_documented(client: FlaskClient) -> None:
+    told = set(re.findall(r"^# TYPE (\S+) ", client.get("/metrics").text, re.MULTILINE))
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    assert set(re.findall(r"^\| `(headrace_[a-z_]+)` \|", page, re.MULTILINE)) == told

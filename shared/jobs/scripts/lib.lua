@@ -83,8 +83,11 @@ local function open_line(pool, line)             -- an empty line gets work
   call('SADD', P..':pools', pool)
 end
 
+local function count(kind, status, n) call('HINCRBY', TOTALS, kind..':'..status, n) end
+
 local function enter(j)                          -- the job waits in its line, again at the score it was given once
   local load = key('load', j.line)
+  call('ZADD', key('born', j.line), j.created, j.id)
   if call('EXISTS', key('queue', j.line)) == 0 then open_line(j.pool, j.line) end
   call('ZADD', key('queue', j.line), j.score, j.id)
   call('HINCRBY', load, 'rows', j.rows)
@@ -97,6 +100,8 @@ end
 local function put_back(j)                       -- a job that was taken waits again: what it put out so far counts no more
   call('HDEL', key('data', j.id), 'output', 'emitted')
   if j.followed then note(j, 'status', 'starting') end
+  count(j.kind, 'processing', -1)
+  count(j.kind, 'starting', 1)
   enter(j)
 end
 
@@ -108,6 +113,7 @@ local function leave(line, pool, jobs)           -- these jobs wait no more
     flows[j.flow] = (flows[j.flow] or 0) + 1
   end
   call('ZREM', key('queue', line), unpack(ids))
+  call('ZREM', key('born', line), unpack(ids))
   call('HINCRBY', load, 'rows', -rows)
   call('HINCRBY', load, 'bytes', -bytes)
   for flow, n in pairs(flows) do                 -- a flow is forgotten with its last waiting job
@@ -170,7 +176,8 @@ local function finish(j, r, by)
   local account = key('account', j.account)
   call('HINCRBY', account, 'bytes', -j.bytes)
   if call('HINCRBY', account, 'rows', -j.rows) <= 0 then call('DEL', account) end
-  call('HINCRBY', TOTALS, j.kind..':'..r.status, 1)
+  count(j.kind, j.status, -1)
+  count(j.kind, r.status, 1)
   wake(j.id)
 end
 

@@ -55,6 +55,7 @@ if sources then                                  -- URLs of the input, which go 
   call('HSET', key('data', id), 'sources', sources)
 end
 call('ZADD', key('list', account..':'..kind), now, id)
+count(kind, 'starting', 1)
 if followed then note({id = id}, 'status', 'starting') end   -- with the record, so that its reader misses nothing
 if idem ~= '' then call('SET', key('idem', idem), id..'|'..hash) end
 call('HSET', key('account', account), 'rows', (a[1] or 0) + rows, 'bytes', (a[2] or 0) + bytes)
@@ -66,6 +67,7 @@ if fetch_host and fetch_host ~= '' then          -- admit.lua lets it into its q
 end
 if waiting == 0 then open_line(pool, queue) end
 call('ZADD', key('queue', queue), score, id)
+call('ZADD', key('born', queue), now, id)
 call('HSET', load, 'rows', waiting + rows, 'bytes', (l[2] or 0) + bytes, 'f:'..flow, score, 'n:'..flow, (l[5] or 0) + 1)
 watch(id)
 return {'new', id, ring(pool, id), now}

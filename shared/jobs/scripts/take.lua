@@ -32,6 +32,7 @@ if solo == '1' or not alone then
     local j = get(id)
     if not j then
       call('ZREM', queue, id)                    -- a record that is lost must not stop the line
+      call('ZREM', key('born', line), id)
     elseif tonumber(j.deadline) <= now then
       gone[#gone + 1] = j
     elseif #got > 0 and (alone or rows + j.rows > max_rows or bytes + j.bytes > max_bytes) then
@@ -44,14 +45,18 @@ end
 leave(line, pool, gone)
 for i, j in ipairs(gone) do finish(j, late(j)); gone[i] = j.id end
 leave(line, pool, got)
-local out = {0, 0, hard, now, gone}
+local out, kinds = {0, 0, hard, now, gone}, {}
 for _, j in ipairs(got) do
   local attempt = j.attempt + 1                  -- grows at every take and never falls: a fence, not a count of sins
   call('HSET', key('job', j.id), 'status', 'processing', 'attempt', attempt, 'claim', claim, 'started', now)
   if j.followed then note(j, 'status', 'processing') end
   if attempt == 1 and wants(j, 's') then send(j.hook_host, j.id..'|start', now) end
-  taken[#taken + 1], taken[#taken + 2] = j.id, attempt
+  taken[#taken + 1], taken[#taken + 2], kinds[j.kind] = j.id, attempt, (kinds[j.kind] or 0) + 1
   out[#out + 1] = handed(j.id, attempt)
+end
+for kind, n in pairs(kinds) do
+  count(kind, 'starting', -n)
+  count(kind, 'processing', n)
 end
 if #got > 0 then
   call('HSET', held_by, unpack(taken))

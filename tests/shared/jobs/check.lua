@@ -24,7 +24,7 @@ local function lives(name, longest)              -- an ended job's key: it has a
   return ttl == -2 or (ttl >= 0 and ttl <= longest)
 end
 
-local lines, claims, accounts, opens, pools = {}, {}, {}, 0, {}
+local lines, claims, accounts, opens, pools, counts = {}, {}, {}, 0, {}, {}
 for id in each('job') do
   local j, name = get(id), key('job', id)
   local ended = tonumber(call('HGET', name, 'ended') or nil)
@@ -47,6 +47,7 @@ for id in each('job') do
     end
   else
     opens = opens + 1
+    counts[j.kind..':'..j.status] = (counts[j.kind..':'..j.status] or 0) + 1
     add(accounts, j.account, j.rows, j.bytes)
     if ended then no('open with an end', id) end
     if call('PTTL', name) ~= -1 then no('open with a life', id) end
@@ -70,6 +71,7 @@ for id in each('job') do
     l.flows[j.flow] = (l.flows[j.flow] or 0) + 1
     l.tops[j.flow] = math.max(l.tops[j.flow] or 0, tonumber(j.score))
     if score(key('queue', j.line), id) ~= tonumber(j.score) then no('not queued at its score', id) end
+    if score(key('born', j.line), id) ~= tonumber(j.created) then no('its age is not known', id) end
     if j.claim ~= '' then no('waiting with a claim', id) end
   elseif j.status == 'processing' then
     if call('HGET', key('claim', j.claim), id) ~= j.attempt then no('its claim does not hold', id) end
@@ -78,6 +80,17 @@ for id in each('job') do
   end
 end
 if call('ZCARD', OPEN) ~= opens then no('ghost among the open') end
+local totals = call('HGETALL', TOTALS)
+for i = 1, #totals, 2 do
+  local name, n = totals[i], tonumber(totals[i + 1])
+  totals[name] = n
+  if (name:find(':starting$') or name:find(':processing$')) and n ~= (counts[name] or 0) then
+    no('count of open jobs', name)
+  end
+end
+for name in pairs(counts) do
+  if not totals[name] then no('open jobs are not counted', name) end
+end
 
 for line, l in pairs(lines) do
   local load = key('load', line)
@@ -93,6 +106,9 @@ for line, l in pairs(lines) do
 end
 for line in each('queue') do
   if not lines[line] then no('ghost line', line) end
+end
+for line in each('born') do
+  if call('ZCARD', key('born', line)) ~= (lines[line] and lines[line].n) then no('ghost age', line) end
 end
 for line in each('load') do
   local l, all = lines[line], call('HGETALL', key('load', line))

@@ -162,8 +162,14 @@ class Ledger:
     def put_back(self, r: Record) -> None:
         """A job that was taken waits again."""
         r.output, r.emitted = None, 0
+        self.move(r, "starting")
         r.note("status", "starting")
         self.enter(r)
+
+    def move(self, r: Record, status: str) -> None:
+        """One open job less in its status, one more in another."""
+        self.totals[f"{r.kind}:{r.status}"] -= 1
+        self.totals[f"{r.kind}:{status}"] += 1
 
     def begin_stream(self, r: Record) -> None:
         """The job keeps a stream of its events from here on."""
@@ -191,9 +197,9 @@ class Ledger:
 
     def finish(self, r: Record, end: tuple[str, str | None, str | None], claim: str = "") -> None:
         """The terminal move."""
+        self.move(r, end[0])
         r.status, r.error, r.code = end
         r.ended, r.claim = self.now, claim
-        self.totals[f"{r.kind}:{r.status}"] += 1
         r.note("status", r.status)
         self.retired[r.listing] = self.now + r.keep
         if r.spill:

@@ -202,10 +202,16 @@ OURS: dict[str, PlantedBug] = {
     "totals_count_twice": [
         (
             "lib",
-            "call('HINCRBY', TOTALS, j.kind..':'..r.status, 1)",
-            "call('HINCRBY', TOTALS, j.kind..':'..r.status, 2)",
+            "count(j.kind, r.status, 1)",
+            "count(j.kind, r.status, 2)",
         )
     ],
+    "open_jobs_are_counted_at_their_first_status": [("take", "  count(kind, 'starting', -n)\n", "")],
+    "job_put_back_is_counted_as_running": [("lib", "  count(j.kind, 'starting', 1)\n", "")],
+    "ended_jobs_are_counted_as_open": [("lib", "  count(j.kind, j.status, -1)\n", "")],
+    "age_of_a_job_that_waits_again_is_lost": [("lib", "  call('ZADD', key('born', j.line), j.created, j.id)\n", "")],
+    "age_outlives_the_waiting": [("lib", "  call('ZREM', key('born', line), unpack(ids))\n", "")],
+    "age_begins_with_the_last_wait": [("lib", "j.created, j.id)", "now, j.id)")],
     "pool_unknown_to_sweeps": [("lib", "  call('SADD', P..':pools', pool)\n", "")],
     "take_hands_out_another_input": [
         (

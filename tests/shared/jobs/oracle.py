@@ -41,6 +41,7 @@ class Oracle(Errands):
         )  # fmt: skip
         self.made += 1
         self.records[id_] = record
+        self.totals[f"{record.kind}:starting"] += 1
         if "followed" in named:
             record.followed = True
             record.note("status", "starting")
@@ -88,6 +89,7 @@ class Oracle(Errands):
         for r in gone:
             self.finish(r, self.late(r))
         for r in got:
+            self.move(r, "processing")
             r.status, r.claim, r.attempt, r.started = "processing", claim, r.attempt + 1, now
             r.note("status", "processing")
             if r.attempt == 1 and "s" in r.hook:
