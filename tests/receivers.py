@@ -134,6 +134,12 @@ def endless(status: int = 200) -> Behaviour:
     return behave
 
 
+def unfinished(receiver: Receiver, connection: socket.socket, number: int) -> None:
+    """Answers 200 and never comes to the end of its body."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")
+    receiver.closed.wait(60)
+
+
 def dribble(receiver: Receiver, connection: socket.socket, number: int) -> None:
     """Sends headers so slowly that they never end."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")

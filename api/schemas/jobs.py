@@ -47,3 +47,7 @@ class JobObject(ReplyForm):
     """What a training last said of itself."""
     details: dict[str, Any]
     """Facts of its kind, such as the destination of a training."""
+    webhook: str = ""
+    """Where its webhooks go; left out where they go nowhere."""
+    webhook_events_filter: list[str] = []
+    """Of what they tell; left out likewise."""

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import structlog
 
+from shared.errors import ServiceError
 from shared.http_client import HttpClient, HttpFailed, Reply, TargetRefused
 from shared.jobs.job import Job, JobStatus
 from shared.jobs.outgoing import Errand, Outgoing
@@ -90,7 +91,15 @@ class Deliveries:
         id_ = passing_id() if errand.what == "progress" else message_id(job.id, errand.what)
         shown = _as_begun(job) if errand.what == "start" and job.is_terminal else job
         extra = {"traceparent": job.traceparent} if job.traceparent else {}
-        result = self._send(errand.host, job.account, job.webhook, id_, orjson.dumps(self._body(shown)), extra)
+        try:
+            result = self._send(errand.host, job.account, job.webhook, id_, orjson.dumps(self._body(shown)), extra)
+        except ServiceError:
+            raise
+        except Exception:  # an error of ours must not make the attempt come again and again for ever
+            log.exception("a webhook cannot be sent", job=job.id)
+            result = _Result(
+                "failed", 0.0, error="The server failed; the log of its io worker says why."
+            )
         self._conclude(errand, id_, result)
 
     def run_trial(self, errand: Errand) -> None:
@@ -122,25 +131,16 @@ class Deliveries:
             return _Result("refused", time.monotonic() - begun, error=str(error))
         except HttpFailed as error:
             seconds = time.monotonic() - begun
-            self._circuits.failed(host, seconds)
-            return _Result("failed", seconds, error=str(error))
-        result = self._judged(reply)
+            if error.status is None:
+                self._circuits.failed(host, seconds)
+                return _Result("failed", seconds, error=str(error))
+            # It has answered, and then not come to the end of what nobody needs.
+            reply = Reply(error.status, {}, b"", seconds)
+        result = _judged(reply)
         # A receiver that says no is one that answers.
         note = self._circuits.failed if reply.status >= 500 else self._circuits.succeeded
         note(host, reply.seconds)
         return result
-
-    def _judged(self, reply: Reply) -> _Result:
-        text = reply.body[: 4 * _SHOWN_REPLY].decode(errors="replace")[:_SHOWN_REPLY] or None
-        if 200 <= reply.status < 300:
-            return _Result("delivered", reply.seconds, reply.status, reply=text)
-        error = f"The receiver answered {reply.status}."
-        if reply.status == _GONE:
-            return _Result("gone", reply.seconds, reply.status, f"{error[:-1]}: it wants no more.", reply=text)
-        if 300 <= reply.status < 400:
-            error = f"{error[:-1]}: redirects are not followed, so give the address that it leads to."
-        pause = _retry_after(_header(reply, "retry-after"))
-        return _Result("failed", reply.seconds, reply.status, error, pause, text)
 
     def _conclude(self, errand: Errand, id_: str, result: _Result) -> None:
         self._figures.count(errand.what, result.outcome)
@@ -162,6 +162,19 @@ class Deliveries:
             return None
         pause = schedule[errand.tries + 1] * random.uniform(1 - self._settings.jitter, 1 + self._settings.jitter)
         return max(pause, min(result.retry_after, self._settings.max_retry_after_seconds))
+
+
+def _judged(reply: Reply) -> _Result:
+    text = reply.body[: 4 * _SHOWN_REPLY].decode(errors="replace")[:_SHOWN_REPLY] or None
+    if 200 <= reply.status < 300:
+        return _Result("delivered", reply.seconds, reply.status, reply=text)
+    error = f"The receiver answered {reply.status}."
+    if reply.status == _GONE:
+        return _Result("gone", reply.seconds, reply.status, f"{error[:-1]}: it wants no more.", reply=text)
+    if 300 <= reply.status < 400:
+        error = f"{error[:-1]}: redirects are not followed, so give the address that it leads to."
+    pause = _retry_after(_header(reply, "retry-after"))
+    return _Result("failed", reply.seconds, reply.status, error, pause, text)
 
 
 def _as_begun(job: Job) -> Job:

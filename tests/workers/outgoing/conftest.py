@@ -28,7 +28,7 @@ def with_webhooks(settings: Settings) -> Callable[..., Settings]:
     """The settings with others for webhooks, and loopback open."""
 
     def change(networks: tuple[str, ...] = ("127.0.0.0/8",), **fields: Any) -> Settings:
-        quick = {"schedule_seconds": (0.0, *[0.05] * 9), "timeout_seconds": 0.6, **fields}
+        quick = {"schedule_seconds": (0.0, *[0.05] * 9), "timeout_seconds": 5.0, **fields}
         return settings.model_copy(
             update={
                 "webhooks": settings.webhooks.model_copy(update=quick),

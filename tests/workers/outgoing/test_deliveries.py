@@ -16,8 +16,8 @@ from shared.settings import Settings
 from shared.webhooks.figures import WebhookFigures
 from shared.webhooks.listeners import Listeners
 from shared.webhooks.secrets import WebhookSecrets
-from shared.webhooks.signing import message_id
-from tests.receivers import answer, babble, dribble, drop, endless, hang, in_turn
+from shared.webhooks.signing import message_id, signed_headers
+from tests.receivers import answer, babble, dribble, drop, endless, hang, in_turn, unfinished
 
 MISBEHAVIOURS = {
     "hang": (hang, "did not answer within"),
@@ -33,13 +33,14 @@ MISBEHAVIOURS = {
 
 @pytest.mark.parametrize("name", MISBEHAVIOURS)
 def test_whatever_a_receiver_does_the_end_comes_again_under_the_same_id_until_it_is_taken(
-    name: str, receive: Any, submit: Any, finish: Any, start_dispatcher: Any, outgoing: Outgoing, eventually: Any
-) -> None:
+    name: str, receive: Any, submit: Any, finish: Any, start_dispatcher: Any, with_webhooks: Any, outgoing: Outgoing,
+    eventually: Any,
+) -> None:  # fmt: skip
     behaviour, sentence = MISBEHAVIOURS[name]
     receiver = receive(in_turn(behaviour, behaviour, answer(200)))
     job = submit(receiver.url)
     finish()
-    start_dispatcher()
+    start_dispatcher(with_webhooks(timeout_seconds=0.5 if "within" in sentence else 5.0))
     eventually(lambda: len(outgoing.log(job)) == 3, 15)
     first, second, third = outgoing.log(job)
     assert [entry["outcome"] for entry in (first, second, third)] == ["failed", "failed", "delivered"]
@@ -191,6 +192,36 @@ def test_an_endless_body_after_200_is_a_delivery_and_no_more_of_it_is_read_than_
     assert entry["outcome"] == "delivered" and len(entry["reply"]) == 500
 
 
+def test_an_answer_of_200_counts_although_its_body_never_ends(
+    receive: Any, submit: Any, finish: Any, start_dispatcher: Any, with_webhooks: Any, outgoing: Outgoing,
+    eventually: Any,
+) -> None:  # fmt: skip
+    job = submit(receive(unfinished).url)
+    finish()
+    start_dispatcher(with_webhooks(timeout_seconds=0.5))
+    eventually(lambda: outgoing.log(job))
+    assert [(entry["outcome"], entry["status"]) for entry in outgoing.log(job)] == [("delivered", 200)]
+
+
+def test_an_error_of_ours_is_an_attempt_that_failed_and_comes_again(
+    receive: Any, submit: Any, finish: Any, start_dispatcher: Any, outgoing: Outgoing, eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    broken = iter([True, False, False])
+
+    def sign(*arguments: Any) -> dict[str, str]:
+        if next(broken):
+            raise ValueError("planted")
+        return signed_headers(*arguments)
+
+    monkeypatch.setattr("workers.outgoing.deliveries.signed_headers", sign)
+    job = submit(receive(answer(200)).url)
+    finish()
+    start_dispatcher()
+    eventually(lambda: len(outgoing.log(job)) == 2)
+    assert [entry["outcome"] for entry in outgoing.log(job)] == ["failed", "delivered"]
+
+
 def test_a_loopback_address_is_called_only_while_it_is_registered(
     receive: Any, submit: Any, finish: Any, start_dispatcher: Any, with_webhooks: Any, outgoing: Outgoing,
     redis: Redis, settings: Settings, eventually: Any,
@@ -213,7 +244,7 @@ def test_a_loopback_address_is_called_only_while_it_is_registered(
 
 def test_tls_that_is_wrong_is_a_failure_that_says_so(
     receive: Any, submit: Any, finish: Any, start_dispatcher: Any, outgoing: Outgoing, tmp_path: Path,
-    needs: Callable[[str], str], eventually: Any,
+    needs: Callable[[str], str], with_webhooks: Any, eventually: Any,
 ) -> None:  # fmt: skip
     certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
     subprocess.run(
@@ -226,7 +257,7 @@ def test_tls_that_is_wrong_is_a_failure_that_says_so(
     unknown, plain = receive(answer(200), tls=tls), receive(answer(200))
     jobs = {submit(unknown.url): "certificate", submit(plain.url.replace("http:", "https:")): "did not answer"}
     finish()
-    start_dispatcher()
+    start_dispatcher(with_webhooks(timeout_seconds=0.5))
     for job, word in jobs.items():
         eventually(lambda job=job: outgoing.log(job))
         assert outgoing.log(job)[0]["outcome"] == "failed" and word in outgoing.log(job)[0]["error"]

@@ -91,7 +91,7 @@ def test_a_host_that_fails_again_and_again_gets_nothing_for_a_while_and_then_one
     receiver = receive(in_turn(*[answer(503)] * 4, answer(200)))
     jobs = [submit(receiver.url) for _ in range(8)]
     finish()
-    start_dispatcher(with_webhooks(circuit_failures=4, circuit_seconds=1.0, per_host=4))
+    start_dispatcher(with_webhooks(circuit_failures=4, circuit_seconds=1.0, per_host=1))
     eventually(lambda: figures.read().open_circuits == 1)
     assert len(receiver.requests) == 4
     eventually(lambda: all(outgoing.log(job)[-1:] and outgoing.log(job)[-1]["status"] == 200 for job in jobs))
