@@ -24,8 +24,8 @@ from benchmarks.chaos.history import History
 from benchmarks.chaos.receivers import Receiver
 
 RESULTS = Path(__file__).parents[1] / "results"
-QUIET_SECONDS = 150.0
-"""How long everything has to end after the faults have stopped."""
+QUIET_SECONDS = 90.0
+"""How long it may take after the faults have stopped until the next job or webhook ends."""
 
 
 class Run:
@@ -180,8 +180,12 @@ class Run:
             job.id for job in checker.gather(self.history.read()).values() if job.kind and not job.delete_asked
         )
         redis = self._fleet.client()
-        until = time.monotonic() + QUIET_SECONDS
-        while time.monotonic() < until and (redis.zcard("headrace:{a}:open") or self._lanes(redis)):
+        left, until = None, 0.0
+        while (still := redis.zcard("headrace:{a}:open") + self._lanes(redis)) and (
+            still != left or time.monotonic() < until
+        ):
+            if still != left:
+                left, until = still, time.monotonic() + QUIET_SECONDS
             time.sleep(0.5)
         for job_id in ids:
             reply = self._caller.get(f"/v1/predictions/{job_id}")

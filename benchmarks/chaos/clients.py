@@ -67,7 +67,7 @@ class Clients:
 
         def train() -> None:
             dice = random.Random(self._seed * 1000 + 999)
-            while not self._caller.stopping.wait(dice.uniform(5, 15)):
+            while not self._caller.stopping.wait(dice.uniform(15, 40)):
                 self.training(dice)
 
         for number in range(count):
