@@ -229,6 +229,22 @@ def test_no_spelling_reaches_an_address_that_is_closed(spelling: str, everywhere
         assert secret not in str(found[0]) or secret in url, "the sentence tells what a name resolves to"
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_no_spelling_reaches_this_machine_by_the_systems_own_resolver(
+    host: str, listen: Callable[..., Listener]
+) -> None:
+    here = listen(host=host)
+    client = HttpClient(Settings())
+    for spelling in SPELLINGS:
+        if ".test" not in spelling:
+            attempts(client, written(spelling, here.port))
+    assert here.connections == 0
+    with socket.create_connection(("::1" if ":" in host else "127.0.0.1", here.port)) as control:
+        control.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert control.recv(100)
+    assert here.connections == 1
+
+
 def test_the_table_is_long_and_the_listener_sees_what_is_let_through(everywhere: Listener) -> None:
     assert len(set(SPELLINGS)) >= 40
     client = HttpClient(Settings(), resolve=names())

@@ -6,11 +6,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import urllib3
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import InvalidInput, Unavailable
 from shared.http_client import Guard, HttpClient, HttpFailed, TargetRefused, lane_of
+from shared.outbound.target import parse_target
 from shared.settings import Settings
 from tests.shared.outbound.servers import Listener, Names, answering, over_tls
 
@@ -343,6 +348,30 @@ def test_the_time_limit_holds_for_a_body_that_drips_through_tls(
 )
 def test_a_lane_is_host_and_port_in_one_spelling(url: str, lane: str) -> None:
     assert lane_of(url) == lane
+
+
+PIECES = [
+    "http://",
+    "https://",
+    "a.example",
+    "[2606:4700::1]",
+    "1.2.3.4",
+    "127.0.0.1",
+    ":80",
+    *":/@[]%.#?&\\;,~x0é①。\t",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), st.booleans())
+def test_what_is_accepted_other_parsers_read_as_the_same_host(rest: str, is_prefixed: bool) -> None:
+    url = f"http://{rest}" if is_prefixed else rest
+    try:
+        target = parse_target(url)
+    except InvalidInput:
+        return
+    port = {"http": 80, "https": 443}[target.scheme]
+    for parts in (urlsplit(url), urllib3.util.parse_url(url)):
+        assert ((parts.hostname or "").strip("[]"), parts.port or port) == (target.host, target.port), url
 
 
 def test_the_door_refuses_a_closed_address_with_a_guard_and_names_the_field() -> None:
