@@ -36,6 +36,8 @@ def test_a_create_answers_201_with_a_job_that_is_starting_and_where_to_find_it(
     assert seen is not None
     assert (seen["status"], seen["queue_position"], seen["input"]) == ("starting", 0, body["input"])
     assert seen["created_at"].endswith("Z")
+    # One clock tells both, that of Redis.
+    assert (seen["created_at"], seen["deadline"]) == (job["created_at"], job["deadline"])
 
 
 @pytest.mark.parametrize("form", ["id", "owner/name", "owner/name:id"])
