@@ -108,12 +108,14 @@ class Ledger:
         self.lanes: dict[str, dict[str, int]] = defaultdict(dict)
         self.pauses: dict[str, int] = {}
         self.tries: Counter[tuple[str, str]] = Counter()
+        self.own: dict[str, int] = {}
         self.logs: dict[str, list[str]] = defaultdict(list)
         self.dead: set[tuple[str, str]] = set()
         self.spilled: dict[str, int] = {}
         self.retired: dict[str, int] = {}
         self.made = 0
         self.totals: Counter[str] = Counter()
+        self.runs: Counter[str] = Counter()
         self.paces: dict[str, tuple[float, float]] = {}
         self.woken: list[tuple[str, str]] = []
 

@@ -166,6 +166,9 @@ class Schedule:
         totals = {name: float(value) for name, value in text(wire.do("HGETALL", f"{TAG}:totals")).items()}
         if totals != {name: value for name, value in oracle.totals.items() if name in totals or value}:
             stage.fail("totals", totals, "and not", oracle.totals)
+        runs = {name: int(count) for name, count in text(wire.do("HGETALL", f"{TAG}:runs")).items()}
+        if runs != oracle.runs:
+            stage.fail("runs", runs, "and not", oracle.runs)
         for queue, (rows, busy) in oracle.paces.items():
             pace = wire.do("HMGET", f"{TAG}:pace:{queue}", "rows", "ms")
             if abs(float(pace[0]) - rows) + abs(float(pace[1]) - busy) > 1e-6:
