@@ -95,7 +95,7 @@ class Fetcher:
             self._tidy(errand.job_id)
         except _Stopping:
             self._outgoing.postpone(errand, 0)
-        except ServiceError as error:
+        except (ServiceError, OSError) as error:
             log.warning("inputs cannot be fetched now", job=errand.job_id, error=str(error))
             self._outgoing.postpone(errand, _STORE_SECONDS)
 

@@ -159,6 +159,14 @@ OURS: dict[str, PlantedBug] = {
         ("admit", "call('HSET', key('account', j.account), 'bytes', all)\n", "")
     ],
     "admit_does_not_ring": [("admit", "ring(j.pool, token), j.pool}", "0, j.pool}")],
+    "weigh_forgets_the_account": [("weigh", "call('HSET', account, 'bytes', all)\n", "")],
+    "weigh_ignores_the_limit": [
+        ("weigh", "if more > 0 and all > tonumber(ARGV[4]) then return {'full', own} end\n", "")
+    ],
+    "weigh_counts_what_was_counted": [
+        ("weigh", "call('HSETNX', job, 'own', j.bytes)\n", "call('HSET', job, 'own', j.bytes)\n")
+    ],
+    "weigh_of_the_admitted": [("weigh", " or not is_held(j)", "")],
     "refuse_of_a_job_that_waits": [("refuse", " or not is_held(j)", "")],
     "lease_of_an_errand_is_no_fence": [
         ("conclude", "if tonumber(call('ZSCORE', lane, name) or 0) ~= tonumber(lease) then return 0 end", "")
