@@ -34,7 +34,7 @@ class Rotation(RequestForm):
 class NewTest(RequestForm):
     """Where a test message goes."""
 
-    url: str
+    url: Annotated[str, Field(json_schema_extra={"format": "uri"})]
 
 
 class DeliveryAttempt(ReplyForm):

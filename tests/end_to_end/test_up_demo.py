@@ -44,6 +44,7 @@ def test_the_demo_shows_everything_in_time_and_its_last_words_work(
     assert found["predictions"]["jobs"] == 1000
     assert found["predictions"]["right"] >= 930
     assert found["predictions"]["batch_rows"]["mean"] > 1.5
+    assert found["webhook"]["verified"] is True and found["webhook"]["id"].startswith("msg_")
     assert found["canceled"]["status"] == "canceled"
     assert processes_of(folder) == []
 
