@@ -3,6 +3,7 @@
 import queue
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from ipaddress import ip_address
 
@@ -19,6 +20,7 @@ def resolve(host: str, seconds: float) -> Sequence[Address]:
         TimeoutError: The resolver did not answer in time.
         OSError: The name does not resolve.
     """
+    until = time.monotonic() + seconds
     if not _LOOKUPS.acquire(timeout=seconds):
         raise TimeoutError
     answers: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
@@ -36,7 +38,7 @@ def resolve(host: str, seconds: float) -> Sequence[Address]:
     # A daemon: one that hangs keeps no process from ending.
     threading.Thread(target=look_up, name="resolve", daemon=True).start()
     try:
-        answer = answers.get(timeout=seconds)
+        answer = answers.get(timeout=max(0.0, until - time.monotonic()))
     except queue.Empty:
         raise TimeoutError from None
     if isinstance(answer, OSError):

@@ -92,6 +92,23 @@ def test_the_time_limit_holds_for_a_resolver_that_never_answers(
     over.set()
 
 
+def test_the_time_limit_holds_where_all_lookups_hang_and_ends_with_them(
+    make_client: Callable[..., HttpClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr("shared.outbound.resolving._LOOKUPS", threading.BoundedSemaphore(1))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: over.wait(5) and [])
+    client = make_client()
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(HttpFailed, match="within"):
+            client.request("GET", "http://slow.test/", timeout_seconds=LIMIT, max_bytes=9)
+        assert time.monotonic() - began < SPARE
+    over.set()
+    with pytest.raises(HttpFailed, match="cannot be reached"):
+        client.request("GET", "http://slow.test/", timeout_seconds=5, max_bytes=9)
+
+
 def test_an_address_that_answers_nothing_leaves_time_for_the_next(
     listen: Callable[..., Listener], make_client: Callable[..., HttpClient]
 ) -> None:
