@@ -125,8 +125,9 @@ def test_errors_are_readable_to_a_page(page: Page) -> None:
 
 
 def test_a_page_that_was_cut_off_goes_on_by_itself_and_rests_when_all_is_said(page: Page, stack: Stack) -> None:
-    job = stack.post([[n, HOLD if n == 100 else PLAIN] for n in range(150)])
-    page.evaluate(f"reconnecting({job['urls']['stream']!r})")
+    rows = [[n, HOLD if n == 100 else PLAIN] for n in range(150)]
+    made = stack.call("POST", f"/v1/models/{MODEL}/predictions", {"input": {"x": rows}, "stream": True})
+    page.evaluate(f"reconnecting({made.json()['urls']['stream']!r})")
     page.wait_for("said.length >= 64")
     api = next(process for process in stack.processes if "granian" in str(process.args))
     stack.kill(api)

@@ -1,10 +1,11 @@
 import os
 import signal
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.promises.conftest import HOLD, PLAIN, Stack
+from tests.promises.conftest import HOLD, MODEL, PLAIN, Stack
 from tests.streams.reader import Reader
 
 pytestmark = pytest.mark.long
@@ -15,9 +16,17 @@ def rows(count: int, held: int) -> list[list[int]]:
     return [[n, HOLD if n == held else PLAIN] for n in range(count)]
 
 
+def followed(stack: Stack, x: list[list[int]]) -> dict[str, Any]:
+    """A job that keeps its events from the start, so that no batch ends before anybody listens."""
+    reply = stack.call("POST", f"/v1/models/{MODEL}/predictions", {"input": {"x": x}, "stream": True})
+    assert reply.status_code == 201, reply.text
+    job: dict[str, Any] = reply.json()
+    return job
+
+
 def test_rows_arrive_as_their_batches_end(stack: Stack) -> None:
     stack.start_worker()
-    job = stack.post(rows(150, held=100))
+    job = followed(stack, rows(150, held=100))
     contract, ours = Reader(job["urls"]["stream"]), Reader(f"{stack.url}/v1/predictions/{job['id']}/events", stack.key)
     stack.signaled("holding-100")
     for reader in (contract, ours):
@@ -35,7 +44,7 @@ def test_rows_arrive_as_their_batches_end(stack: Stack) -> None:
 
 def test_a_worker_that_dies_between_two_batches_makes_no_row_come_twice(stack: Stack) -> None:
     worker = stack.start_worker()
-    job = stack.post(rows(150, held=100))
+    job = followed(stack, rows(150, held=100))
     reader = Reader(f"{stack.url}/v1/predictions/{job['id']}/events", stack.key)
     stack.signaled("holding-100")
     reader.wait(lambda: sum(name == "output" for name, _ in reader.said) == 64)
@@ -50,7 +59,7 @@ def test_a_worker_that_dies_between_two_batches_makes_no_row_come_twice(stack: S
 
 def test_a_reader_goes_on_where_it_was_when_the_api_is_killed_and_comes_back(stack: Stack) -> None:
     stack.start_worker()
-    job = stack.post(rows(150, held=100))
+    job = followed(stack, rows(150, held=100))
     path = urlsplit(job["urls"]["stream"]).path
     before = Reader(stack.url + path)
     before.wait(lambda: len(before.events) == 64)
