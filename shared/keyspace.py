@@ -47,7 +47,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:keys                    set     digests of all keys
     P:browser-token:{digest}  hash    a token of a page: the digest of its key, its model, times; expires with it
     P:webhook-secrets:{account} hash  secret -> when it stops to sign in milliseconds, 0 for the one in use
-    P:webhook-trial:{id}      hash    a test message: account, url, channel to wake, result as JSON; ten minutes
+    P:webhook-trial:{id}      hash    a test message: account, url, channel to wake; ten minutes
     P:listeners               zset    loopback addresses that may be called, by the end of their registration
     P:circuits                zset    hosts that get no webhooks for a while, by the end of it
     P:models                  hash    owner/name -> description and times, JSON

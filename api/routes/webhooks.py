@@ -75,7 +75,7 @@ def send_test() -> Response:
         until = time.monotonic() + seconds
         while not (attempts := found.outgoing.log(id_)):
             left = until - time.monotonic()
-            if left <= 0:
+            if left <= 0 or seat.is_over:
                 raise Unavailable(
                     f"Nobody has sent the test message within {seconds:.0f} s: no io worker runs (headrace doctor "
                     "looks), or the receiver has failed so often that nothing goes to it for a few minutes."
