@@ -53,7 +53,7 @@ class Dispatcher:
         self._runners = runners
         self._settings = settings.webhooks
         self._running: dict[threading.Thread, tuple[str, float]] = {}
-        self._chains: dict[str, deque[Errand]] = {}
+        self._chains: dict[tuple[str, str], deque[Errand]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -135,8 +135,9 @@ class Dispatcher:
         return room, busy, max(0.01, min(BACKSTOP_SECONDS, next_slow))
 
     def _begin(self, errand: Errand) -> None:
+        key = (errand.host, errand.job_id)
         with self._lock:
-            chain = self._chains.get(errand.job_id)
+            chain = self._chains.get(key)
             if chain is not None:
                 # One job's webhooks go out in their order; what would only tell of the way is told by its end.
                 if errand.what == "completed":
@@ -144,18 +145,18 @@ class Dispatcher:
                         chain.remove(passed)
                 chain.append(errand)
                 return
-            self._chains[errand.job_id] = deque([errand])
-            thread = threading.Thread(target=self._run, args=(errand.job_id,), name="errand", daemon=True)
+            self._chains[key] = deque([errand])
+            thread = threading.Thread(target=self._run, args=(key,), name="errand", daemon=True)
             self._running[thread] = (errand.host, time.monotonic())
         thread.start()
 
-    def _run(self, job_id: str) -> None:
+    def _run(self, key: tuple[str, str]) -> None:
         me = threading.current_thread()
         while True:
             with self._lock:
-                chain = self._chains[job_id]
+                chain = self._chains[key]
                 if not chain:
-                    del self._chains[job_id]
+                    del self._chains[key]
                     del self._running[me]
                     break
                 errand = chain.popleft()
