@@ -63,7 +63,9 @@ def put_alias(owner: str, name: str, alias: str) -> Response:
     version = named_version(told.version)
     if version.model != f"{owner}/{name}":
         raise InvalidInput(f"The version belongs to {version.model}, not to {owner}/{name}.", "version", "unknown")
-    outcome = services().promotions.request(owner, name, alias, version.id, _by(), told.reason)
+    found = services()
+    pools = found.deployments.pools_of(version.model, alias)
+    outcome = found.promotions.request(owner, name, alias, version.id, _by(), told.reason, pools)
     return json_response(_state(owner, name, alias), 200 if outcome == "flipped" else 202)
 
 
@@ -73,8 +75,10 @@ def put_alias(owner: str, name: str, alias: str) -> Response:
 def roll_back(owner: str, name: str, alias: str) -> Response:
     """Points an alias back to the version that it pointed to before."""
     refuse_recipe(owner, name)
-    services().registry.get_model(owner, name)
-    outcome = services().promotions.rollback(owner, name, alias, _by())
+    found = services()
+    found.registry.get_model(owner, name)
+    pools = found.deployments.pools_of(f"{owner}/{name}", alias)
+    outcome = found.promotions.rollback(owner, name, alias, _by(), pools=pools)
     return json_response(_state(owner, name, alias), 200 if outcome == "flipped" else 202)
 
 

@@ -124,7 +124,9 @@ class Deployments:
             if current is None:
                 self._registry.move_alias(version.owner, version.name, name, version.id, by, reason)
             elif current != version.id:
-                self._promotions.request(version.owner, version.name, name, version.id, by, reason, hardware)
+                self._promotions.request(
+                    version.owner, version.name, name, version.id, by, reason, self._pools(name, hardware)
+                )
         return made
 
     def get(self, owner: str, name: str) -> Deployment:
@@ -180,7 +182,9 @@ class Deployments:
                 self._write(new)
             if version is not None and self._registry.aliases(*old.model_parts).get(name) != version.id:
                 reason = f"deployment {old.full_name}"
-                self._promotions.request(*old.model_parts, name, version.id, by, reason, new.hardware)
+                self._promotions.request(
+                    *old.model_parts, name, version.id, by, reason, self._pools(name, new.hardware)
+                )
         return new
 
     def delete(self, owner: str, name: str, by: str) -> None:
@@ -193,6 +197,11 @@ class Deployments:
             self._changed()
             if old.made_alias and name in self._registry.aliases(*old.model_parts):
                 self._registry.remove_alias(*old.model_parts, name, by, f"deployment {old.full_name} deleted")
+
+    def pools_of(self, model: str, alias: str) -> Sequence[str]:
+        """The pools whose workers answer for an alias of a model; empty where no deployment serves it."""
+        pools = (one.hardware for one in self.list() if (one.model, one.name) == (model, alias))
+        return next((self._pools(alias, pool) for pool in pools), ())
 
     def drop(self, model: str) -> None:
         """Removes the deployments of a model that is deleted."""
@@ -220,6 +229,10 @@ class Deployments:
     def forget(self) -> None:
         """Drops what may have changed; for whoever hears of a change."""
         self._lookups.forget()
+
+    def _pools(self, alias: str, hardware: str) -> Sequence[str]:
+        # What is in production answers jobs that name no deployment too, and those go to the service's own pool.
+        return (hardware, self._own_pool) if alias == "production" else (hardware,)
 
     def _check(self, hardware: str, instances: tuple[int, int]) -> None:
         pools = self.pools()

@@ -7,7 +7,7 @@ The workers load one after another, so that most of them serve meanwhile. One th
 left out. Messages to workers may be lost: ``sweep`` asks again, and whoever reports carries the promotion on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -76,7 +76,7 @@ class Promotions:
         self._heartbeats = Heartbeats(redis, settings)
 
     def request(
-        self, owner: str, name: str, alias: str, version: str, by: str, reason: str = "", pool: str = ""
+        self, owner: str, name: str, alias: str, version: str, by: str, reason: str = "", pools: Sequence[str] = ()
     ) -> Literal["flipped", "pending"]:
         """Wants an alias to point to a version; a later request for the same alias replaces this one.
 
@@ -89,7 +89,7 @@ class Promotions:
             version: Where it is to point.
             by: Who wants it.
             reason: Why.
-            pool: The pool whose workers have to be ready, where it is not this process's own.
+            pools: The pools whose workers have to be ready; this process's own unless given.
 
         Raises:
             NotFound: The model has no such version.
@@ -104,7 +104,7 @@ class Promotions:
         problem = self._registry.is_unloadable(version)
         if problem is not None:
             raise Conflict(problem)
-        if self._replace(owner, name, alias, version=version, by=by, reason=reason, pool=pool):
+        if self._replace(owner, name, alias, version=version, by=by, reason=reason, pools=",".join(pools)):
             return "flipped"
         self._advance(owner, name, alias)
         intent = self._read(owner, name, alias)
@@ -114,10 +114,12 @@ class Promotions:
             return "pending"
         return "flipped"
 
-    def rollback(self, owner: str, name: str, alias: str, by: str, reason: str = "") -> Literal["flipped", "pending"]:
+    def rollback(
+        self, owner: str, name: str, alias: str, by: str, reason: str = "", pools: Sequence[str] = ()
+    ) -> Literal["flipped", "pending"]:
         """Wants an alias to point where it pointed before; ``Conflict`` where there is no such version."""
         version = self._registry.previous(owner, name, alias)
-        return self.request(owner, name, alias, version, by, reason or "rollback")
+        return self.request(owner, name, alias, version, by, reason or "rollback", pools)
 
     def state(self, owner: str, name: str, alias: str) -> dict[str, Any] | None:
         """What a promotion waits for or why it failed; ``None`` where none is under way."""
@@ -158,8 +160,7 @@ class Promotions:
         """Puts an intent in the place of the one there is; True where nothing has to move, so that none is needed."""
         key, promotions = self._key(owner, name, alias), self._keys.plain("promotions")
         with self._locked(owner, name, alias):
-            # Another pool's workers may have to load what serves here already.
-            is_there = not wanted["pool"] and self._registry.aliases(owner, name).get(alias) == wanted["version"]
+            is_there = self._registry.aliases(owner, name).get(alias) == wanted["version"]
             with translated(), self._redis.pipeline(transaction=True) as pipe:
                 pipe.delete(key)
                 if is_there:
@@ -217,7 +218,8 @@ class Promotions:
 
     def _split(self, intent: _Intent) -> tuple[list[str], list[str]]:
         """The living workers that hold the version, and those that are still to load it."""
-        living = self._heartbeats.living(kind=Role.PREDICT.worker_kind, pool=intent.fields.get("pool") or self._pool)
+        pools = (intent.fields.get("pools") or self._pool).split(",")
+        living = [one for one in self._heartbeats.living(kind=Role.PREDICT.worker_kind) if one.pool in pools]
         # A report counts until the heartbeat must show the version: a worker may restart under its name.
         recent = self._now() - self._fresh
         reported = [worker for worker, at in intent.workers("ready").items() if at > recent]

@@ -86,6 +86,23 @@ def test_a_new_version_serves_when_the_workers_of_its_pool_are_ready(
     assert job is not None and job["version"] == better.id
 
 
+def test_a_promotion_of_its_alias_waits_for_its_pool_and_in_production_for_the_own_one_too(
+    client: FlaskClient,
+    version: ModelVersion,
+    publish: Callable[..., ModelVersion],
+    deploy: Make,
+    gpu: Heartbeats,
+) -> None:
+    gpu.beat(WorkerInfo("c1", "inference", "cpu", "host", 2, ()))
+    better = publish(content=b"better")
+    for alias, missing in (("canary", ["g1"]), ("production", ["c1", "g1"]), ("other", ["c1"])):
+        if alias != "other":
+            deploy(version, name=alias, hardware="gpu")
+        reply = client.put(f"/v1/models/ada/digits/aliases/{alias}", json={"version": better.id})
+        assert reply.status_code == 202 and reply.json is not None
+        assert reply.json["pending"]["missing"] == missing
+
+
 def test_a_deleted_deployment_takes_its_alias_along_but_not_one_that_was_there(
     client: FlaskClient, version: ModelVersion, publish: Callable[..., ModelVersion], deploy: Make
 ) -> None:
