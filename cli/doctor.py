@@ -21,6 +21,7 @@ from shared.artifacts import open_artifacts
 from shared.connections import Redis, open_redis, translated
 from shared.errors import ServiceError
 from shared.heartbeats import Heartbeats
+from shared.http_client import tls_context
 from shared.settings import Settings, load_settings
 
 LEAST_FREE_BYTES = 1 << 30
@@ -51,7 +52,7 @@ class Finding:
 @data_dir_option
 @as_json_option
 def doctor(skip_tensorflow: bool, data_dir: Path | None, as_json: bool) -> None:
-    """Check Redis, disk, artifact store, TensorFlow, clocks and workers; the exit status is 1 if one is bad.
+    """Check Redis, disk, stores, outgoing requests, TensorFlow, clocks and workers; the exit status is 1 if one is bad.
 
     Example: headrace doctor --data-dir ./data
     """
@@ -62,6 +63,7 @@ def doctor(skip_tensorflow: bool, data_dir: Path | None, as_json: bool) -> None:
         lambda: look_at_disk(folder),
         lambda: look_at_artifacts(settings, folder),
         lambda: look_at_api(settings, folder),
+        lambda: look_at_outgoing(settings),
     ]
     if not skip_tensorflow:
         looks.append(lambda: look_at_tensorflow(settings))
@@ -111,6 +113,22 @@ def look_at_redis(settings: Settings, redis: Redis) -> Iterator[Finding]:
     names = ", ".join(worker.name for worker in workers)
     advice = "" if workers else "Start them with `headrace up`; jobs wait until then"
     yield Finding("workers", "good" if workers else "poor", names or "none lives", advice)
+
+
+def look_at_outgoing(settings: Settings) -> Iterator[Finding]:
+    """Where webhooks and inputs that are URLs may lead, and whether servers there can be verified."""
+    try:
+        tls_context(settings)
+    except ServiceError as error:
+        yield Finding("outgoing", "bad", str(error).rstrip("."), "Set HEADRACE_OUTGOING__CA_FILE to a PEM file")
+        return
+    networks = settings.outgoing.allowed_networks
+    fact = " and ".join(["the public internet", *networks])
+    if any(network.endswith("/0") for network in networks):
+        advice = "Every key reaches this machine and its network; name only the networks that are meant"
+        yield Finding("outgoing", "poor", fact, advice)
+    else:
+        yield Finding("outgoing", "good", fact)
 
 
 def look_at_disk(folder: DataFolder) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from shared.outbound.target import Target, parse_target
 from shared.outbound.timed_socket import Deadline, TimedSocket
 from shared.settings import Settings
 
-__all__ = ["FileTooLarge", "Guard", "HttpClient", "HttpFailed", "Reply", "TargetRefused", "lane_of"]
+__all__ = ["FileTooLarge", "Guard", "HttpClient", "HttpFailed", "Reply", "TargetRefused", "lane_of", "tls_context"]
 
 CHECK_SECONDS = 0.5
 _PIECE_BYTES = 65_536
@@ -236,16 +236,7 @@ class HttpClient:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self._settings.outgoing.ca_file is not None:
-            try:
-                context.load_verify_locations(self._settings.outgoing.ca_file.expanduser())
-            except OSError as error:  # TLS errors are such, too
-                raise Unavailable(
-                    f"The certificates of outgoing.ca_file cannot be read: {error.strerror or error}."
-                ) from error
-        context.set_alpn_protocols(["http/1.1"])
-        return context
+        return tls_context(self._settings)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -257,6 +248,24 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(target.netloc, target.port)
         self.default_port = 443 if target.scheme == "https" else 80
         self.sock = sock
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """What verifies servers: the system's authorities, and the setting's.
+
+    Raises:
+        Unavailable: The setting's cannot be read.
+    """
+    context = ssl.create_default_context()
+    if settings.outgoing.ca_file is not None:
+        try:
+            context.load_verify_locations(settings.outgoing.ca_file.expanduser())
+        except OSError as error:  # TLS errors are such, too
+            raise Unavailable(
+                f"The certificates of outgoing.ca_file cannot be read: {error.strerror or error}."
+            ) from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _check_whole(response: http.client.HTTPResponse) -> None:

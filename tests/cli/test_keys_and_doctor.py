@@ -65,6 +65,24 @@ def test_the_doctor_finds_a_server_without_append_only_file_poor_and_no_worker(
     assert result.exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "state"),
+    [
+        ("ALLOWED_NETWORKS", "[]", "good"),
+        ("ALLOWED_NETWORKS", '["10.1.0.0/16"]', "good"),
+        ("ALLOWED_NETWORKS", '["0.0.0.0/0"]', "poor"),
+        ("CA_FILE", "/nowhere.pem", "bad"),
+    ],
+)
+def test_the_doctor_looks_where_requests_may_lead_and_what_verifies_the_servers_there(
+    name: str, value: str, state: str, on_redis: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"HEADRACE_OUTGOING__{name}", value)
+    result = on_redis("doctor", "--skip-tensorflow", "--json")
+    (finding,) = (finding for finding in json.loads(result.stdout) if finding["name"] == "outgoing")
+    assert finding["state"] == state and bool(finding["advice"]) == (state != "good")
+
+
 def test_the_doctor_makes_a_new_data_folder_for_its_owner_only(on_redis: Callable[..., Result], tmp_path: Path) -> None:
     previous = os.umask(0o022)
     try:
