@@ -97,9 +97,7 @@ class Deliveries:
             raise
         except Exception:  # an error of ours must not make the attempt come again and again for ever
             log.exception("a webhook cannot be sent", job=job.id)
-            result = _Result(
-                "failed", 0.0, error="The server failed; the log of its io worker says why."
-            )
+            result = _Result("failed", 0.0, error="The server failed; the log of its io worker says why.")
         self._conclude(errand, id_, result)
 
     def run_trial(self, errand: Errand) -> None:
