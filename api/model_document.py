@@ -34,9 +34,13 @@ def prediction_document(
     operation["parameters"] = [entry for entry in operation["parameters"] if entry["in"] == "header"]
     form = "NewModelPrediction" if is_production else "NewPrediction"
     # Files as parts and as body are told of by the service's own document.
-    operation["requestBody"] = {"required": True, "content": _json(_REFERENCE + form)}
+    inputs = sample_inputs(version.signature)
+    body: dict[str, Any] = {} if is_production else {"version": version.id}
+    if all(sample.is_printed for sample in inputs.values()):
+        body["input"] = {name: sample.value for name, sample in inputs.items()}
+    operation["requestBody"] = {"required": True, "content": _json(_REFERENCE + form, body)}
     reference = version.model if is_production else f"{version.model}:{version.id}"
-    operation["x-codeSamples"] = prediction_snippets(base, reference, sample_inputs(version.signature))
+    operation["x-codeSamples"] = prediction_snippets(base, reference, inputs)
     schemas = copy.deepcopy(whole["components"]["schemas"])
     schemas["Input"] = input_schema(version.signature)
     schemas["Output"] = _of_3_1(output_schema(version.signature, version.labels))
@@ -85,6 +89,7 @@ def empty_document(whole: Mapping[str, Any], model: str) -> dict[str, Any]:
 def _document(
     whole: Mapping[str, Any], title: str, version: str, paths: dict[str, Any], schemas: dict[str, Any]
 ) -> dict[str, Any]:
+    _cut_links(paths)
     needed = _needed(paths, schemas)
     tags = {tag for item in paths.values() for operation in item.values() for tag in operation["tags"]}
     return {
@@ -131,8 +136,19 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(inner)
 
 
-def _json(reference: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": reference}}}
+def _json(reference: str, example: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {"example": dict(example)} if "input" in example else {}
+    return {"application/json": {"schema": {"$ref": reference}, **shown}}
+
+
+def _cut_links(paths: Mapping[str, Any]) -> None:
+    """Takes out the links to what is not in the document."""
+    operations = [operation for item in paths.values() for operation in item.values()]
+    there = {operation["operationId"] for operation in operations}
+    for operation in operations:
+        for reply in operation["responses"].values():
+            links = reply.get("links", {})
+            reply["links"] = {name: link for name, link in links.items() if link["operationId"] in there}
 
 
 def _of_3_1(schema: Any) -> Any:

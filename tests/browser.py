@@ -41,18 +41,24 @@ class Page:
         self.call("Page.navigate", url=url)
 
     def evaluate(self, expression: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self._evaluated(expression)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait_for(self, expression: str, seconds: float = 30.0) -> Any:
         until = time.monotonic() + seconds
         while True:
-            value = self.evaluate(expression)
-            if value:
+            answer = self._evaluated(expression)  # what it speaks of may be missing while the page is on its way
+            if "exceptionDetails" not in answer and (value := answer["result"].get("value")):
                 return value
             assert time.monotonic() < until, (expression, self.errors, self.evaluate("document.body.innerText")[:2000])
             self._browser.listen(0.05)
+
+    def _evaluated(self, expression: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        return answer
 
     def screenshot(self, path: Path) -> None:
         import base64

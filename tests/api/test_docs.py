@@ -75,6 +75,9 @@ def test_each_model_has_a_document_with_its_own_schema(client: FlaskClient, vers
     assert schemas["Output"]["properties"]["label"]["type"] == ["string", "null"]
     operation = shown["paths"]["/v1/models/ada/digits/predictions"]["post"]
     assert [sample["label"] for sample in operation["x-codeSamples"]] == ["curl", "Python", "JavaScript"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    assert client.post("/v1/models/ada/digits/predictions", json=example).status_code == 201
+    assert operation["responses"]["201"]["links"].keys() == {"get_prediction", "cancel_prediction"}
     one = client.get(f"/v1/models/ada/digits/versions/{version.id}/openapi.json").json
     assert one is not None
     OpenAPIV31SpecValidator(one).validate()
