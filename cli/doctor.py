@@ -22,6 +22,7 @@ from shared.connections import Redis, open_redis, translated
 from shared.errors import ServiceError
 from shared.heartbeats import Heartbeats
 from shared.http_client import tls_context
+from shared.roles import Role
 from shared.settings import Settings, load_settings
 
 LEAST_FREE_BYTES = 1 << 30
@@ -112,7 +113,9 @@ def look_at_redis(settings: Settings, redis: Redis) -> Iterator[Finding]:
     workers = Heartbeats(redis, settings).living()
     names = ", ".join(worker.name for worker in workers)
     advice = "" if workers else "Start them with `headrace up`; jobs wait until then"
-    yield Finding("workers", "good" if workers else "poor", names or "none lives", advice)
+    if workers and not any(worker.kind == Role.IO.worker_kind for worker in workers):
+        advice = "Start an io worker (-Q io -P threads -B): webhooks and inputs that are URLs wait until then"
+    yield Finding("workers", "poor" if advice else "good", names or "none lives", advice)
 
 
 def look_at_outgoing(settings: Settings) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from cli.data_folder import DataFolder, without_password
 from cli.redis_check import read_facts, refuse_unfit
 from cli.terminal import Failure
 from shared.connections import Redis
+from shared.heartbeats import Heartbeats, WorkerInfo
 from shared.settings import RedisSettings, Settings
 
 
@@ -63,6 +64,18 @@ def test_the_doctor_finds_a_server_without_append_only_file_poor_and_no_worker(
     assert findings["artifacts"]["state"] == "good"
     assert all(finding["advice"] for finding in findings.values() if finding["state"] != "good")
     assert result.exit_code == 0
+
+
+def test_the_doctor_misses_an_io_worker_where_others_live(
+    on_redis: Callable[..., Result], redis: Redis, settings: Settings
+) -> None:
+    heartbeats = Heartbeats(redis, settings)
+    for kind, state in (("inference", "poor"), ("io", "good")):
+        heartbeats.beat(WorkerInfo(f"{kind}-1", kind, "cpu", "here", 1, ()))
+        result = on_redis("doctor", "--skip-tensorflow", "--json")
+        findings = {finding["name"]: finding for finding in json.loads(result.stdout)}
+        assert findings["workers"]["state"] == state
+        assert ("webhooks" in findings["workers"]["advice"]) == (state == "poor")
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,6 @@ def test_an_io_worker_killed_between_two_attempts_leaves_its_webhook_to_another_
     assert receiver.ids() == [message_id(job, "completed")] * 2
 
 
-@pytest.mark.long
 def test_redis_killed_between_the_end_of_a_job_and_its_delivery_loses_no_webhook(
     hooked: Stack, receive: Callable[..., Receiver]
 ) -> None:
