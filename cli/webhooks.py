@@ -178,14 +178,14 @@ def redeliver(job_id: str, event: str, data_dir: Path | None, as_json: bool) -> 
 
 
 @webhooks.command()
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="Most to list.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Most to list.")
 @_options
 def dead(limit: int, data_dir: Path | None, as_json: bool) -> None:
     """List the webhooks that were given up, newest first.
 
     Example: headrace webhooks dead
     """
-    found = Client.of_folder(data_dir).get("/v1/webhooks/dead-letters", limit=limit)["results"]
+    found = Client.of_folder(data_dir).pages("/v1/webhooks/dead-letters", limit, limit=min(limit, 100))
     if as_json:
         print_json(found)
         return

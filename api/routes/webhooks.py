@@ -9,7 +9,8 @@ from api.auth import caller, needs
 from api.contract import describe
 from api.json_body import read_as, read_as_if_any
 from api.json_response import json_response, no_content
-from api.pages import limit_query, page_object
+from api.pages import cut, page_object
+from api.parameters import PAGED
 from api.schemas.form import Page
 from api.schemas.webhooks import (
     DeadLetterObject,
@@ -38,6 +39,7 @@ routes = Blueprint("webhooks", __name__)
 _SPARE_SECONDS = 5.0  # beside the attempt's own time, for its way to a worker
 _LOOK_SECONDS = 2.0
 _TEST = "test"
+_MOST_LETTERS = 10_000
 
 
 @routes.get("/v1/webhooks/default/secret")
@@ -89,32 +91,26 @@ def send_test() -> Response:
 
 @routes.get("/v1/webhooks/dead-letters")
 @needs("read")
-@describe({200: Page[DeadLetterObject]}, query=("limit",))
+@describe({200: Page[DeadLetterObject]}, query=PAGED)
 def list_dead_letters() -> Response:
     """The account's webhooks that were given up, newest first."""
     found = services()
-    letters = found.outgoing.dead_letters(caller().account, limit_query())
+    letters, following, previous = cut(found.outgoing.dead_letters(caller().account, _MOST_LETTERS), _place)
     jobs = [found.jobs.peek(letter.job_id) for letter in letters]
     results = [_letter_object(letter, job) for letter, job in zip(letters, jobs, strict=True) if job is not None]
-    return json_response(page_object(results))
+    return json_response(page_object(results, following, previous))
 
 
 @routes.post("/v1/webhooks/dead-letters/replay")
 @needs("webhooks:write")
 @describe({200: ReplayObject}, body=Replay, is_body_required=False)
 def replay_dead_letters() -> Response:
-    """Sends webhooks again that were given up, under the ids that they had."""
+    """Sends webhooks again that were given up, under the ids that they had; at most 10,000 in one call."""
     outgoing = services().outgoing
     told = read_as_if_any(Replay)
-    count = 0
-    # One that cannot be sent again is left where it is, and must not be met again and again.
-    while letters := outgoing.dead_letters(caller().account, 100):
-        wanted = [letter for letter in letters if told.jobs is None or letter.job_id in told.jobs]
-        sent = sum(outgoing.redeliver(letter.job_id, letter.what) for letter in wanted)
-        count += sent
-        if not sent or len(letters) < 100:
-            break
-    return json_response({"replayed": count})
+    letters = outgoing.dead_letters(caller().account, _MOST_LETTERS)
+    wanted = [letter for letter in letters if told.jobs is None or letter.job_id in told.jobs]
+    return json_response({"replayed": sum(outgoing.redeliver(letter.job_id, letter.what) for letter in wanted)})
 
 
 @routes.post("/v1/webhooks/listeners")
@@ -134,6 +130,11 @@ def remove_listener(address: str) -> Response:
     """Ends that."""
     services().listeners.remove(address)
     return no_content()
+
+
+def _place(letter: DeadLetter) -> tuple[str, str]:
+    """What orders dead letters, as texts."""
+    return f"{letter.at:017.3f}", f"{letter.job_id}|{letter.what}"
 
 
 def _secret_object(secrets: Secrets) -> dict[str, Any]:

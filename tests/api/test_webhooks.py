@@ -209,6 +209,25 @@ def test_what_was_given_up_is_listed_and_sent_again_with_the_id_that_it_had(
     assert client.get(f"/v1/jobs/{jobs[0]}/webhook-deliveries").json["results"][-1]["outcome"] == "delivered"
 
 
+def test_dead_letters_come_in_pages_and_any_of_them_can_be_sent_again(
+    client: FlaskClient, version: ModelVersion, finish: Callable[[str], int], redis: Redis, settings: Settings
+) -> None:
+    jobs = [create(client, version, webhook_completed=HOOK).json["id"] for _ in range(5)]
+    finish(version.id)
+    outgoing = Outgoing(redis, settings)
+    for errand in outgoing.lease(10, per_host=10).errands:
+        outgoing.dead(errand)
+    seen: list[str] = []
+    url = "/v1/webhooks/dead-letters?limit=2"
+    while url:
+        page = client.get(url).json
+        seen += [letter["job_id"] for letter in page["results"]]
+        url = page["next"]
+    assert sorted(seen) == sorted(jobs)
+    assert client.post("/v1/webhooks/dead-letters/replay", json={"jobs": [seen[-1], "unknown"]}).json == {"replayed": 1}
+    assert {letter["job_id"] for letter in client.get("/v1/webhooks/dead-letters").json["results"]} == set(seen[:-1])
+
+
 def test_what_cannot_be_sent_again_says_why(client: FlaskClient, version: ModelVersion, dataset: Any) -> None:
     without, open_job = create(client, version).json["id"], create(client, version, webhook=HOOK).json["id"]
     for job, word in ((without, "no webhook"), (open_job, "nothing to send yet")):
