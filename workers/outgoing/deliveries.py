@@ -108,9 +108,9 @@ class Deliveries:
             return
         id_ = message_id(errand.job_id, errand.what)
         result = self._send(errand.host, trial.account, trial.url, id_, orjson.dumps(_test_object(errand.job_id)), {})
-        self._figures.count(errand.what, result.outcome)
         self._outgoing.done(errand, _entry(errand, id_, result, None))
         self._trials.end(errand.job_id, trial)
+        self._figures.count(errand.what, result.outcome)
 
     def _send(self, host: str, account: str, url: str, id_: str, body: bytes, extra: dict[str, str]) -> _Result:
         signed = signed_headers(self._secrets.get(account).keys, id_, body)
@@ -141,17 +141,16 @@ class Deliveries:
         return result
 
     def _conclude(self, errand: Errand, id_: str, result: _Result) -> None:
-        self._figures.count(errand.what, result.outcome)
+        pause = self._pause(errand, result)
         if result.outcome == "delivered" or errand.what not in _LAST:
             # What only tells of the way is told once: the end of the job says all of it.
             self._outgoing.done(errand, _entry(errand, id_, result, None))
-            return
-        pause = self._pause(errand, result)
-        if pause is None:
+        elif pause is None:
             log.warning("a webhook was given up", job=errand.job_id, outcome=result.outcome, error=result.error)
             self._outgoing.dead(errand, _entry(errand, id_, result, None))
         else:
             self._outgoing.retry(errand, pause, _entry(errand, id_, result, pause))
+        self._figures.count(errand.what, result.outcome)
 
     def _pause(self, errand: Errand, result: _Result) -> float | None:
         """Seconds until the next attempt, ``None`` where there is none."""

@@ -16,6 +16,7 @@ import structlog
 from shared.connections import Redis, translated
 from shared.errors import ServiceError
 from shared.jobs.outgoing import Errand, Outgoing
+from shared.outages import Outage
 from shared.settings import Settings
 from workers.outgoing.circuits import Circuits
 
@@ -87,12 +88,14 @@ class Dispatcher:
         self._threads[1].join(max(0.5, until - time.monotonic()))
 
     def _dispatch(self) -> None:
+        outage = Outage(log, "no errands can be had")
         while not self._stop.is_set():
             self._wake.clear()
             try:
                 seconds = self._round()
+                outage.over()
             except ServiceError as error:
-                log.warning("no errands can be had", error=str(error))
+                outage.failed(error)
                 seconds = _RETRY_SECONDS
             except Exception:
                 log.exception("errands cannot be handed out")
@@ -148,7 +151,12 @@ class Dispatcher:
             self._chains[key] = deque([errand])
             thread = threading.Thread(target=self._run, args=(key,), name="errand", daemon=True)
             self._running[thread] = (errand.host, time.monotonic())
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads: its lease passes, and it is done again
+            with self._lock:
+                del self._chains[key], self._running[thread]
+            raise
 
     def _run(self, key: tuple[str, str]) -> None:
         me = threading.current_thread()
@@ -173,13 +181,15 @@ class Dispatcher:
 
     def _listen(self) -> None:
         """Hears that work is due; messages may be lost with a connection, so each new one looks."""
+        outage = Outage(log, "the dispatcher's subscription broke")
         while not self._stop.is_set():
             try:
                 with translated(), self._redis.pubsub() as subscription:  # type: ignore[no-untyped-call]
                     subscription.subscribe(self._outgoing.channel)
+                    outage.over()
                     self._hear(subscription)
             except ServiceError as error:
-                log.warning("the dispatcher's subscription broke", error=str(error))
+                outage.failed(error)
             except Exception:
                 log.exception("the dispatcher hears nothing")
             self._stop.wait(_RETRY_SECONDS)

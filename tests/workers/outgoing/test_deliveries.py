@@ -115,6 +115,7 @@ def test_after_the_last_attempt_there_is_a_dead_letter(
     eventually(lambda: outgoing.dead_letters("ada"))
     assert [entry["attempt"] for entry in outgoing.log(job)] == [1, 2, 3]
     assert len(receiver.requests) == 3
+    eventually(lambda: sum(WebhookFigures(redis, settings).read().attempts.values()) == 3)
     figures = WebhookFigures(redis, settings).read()
     assert figures.attempts == {("completed", "failed"): 3} and figures.given_up == 1 and figures.waiting == 0
 
