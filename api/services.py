@@ -20,6 +20,7 @@ from shared.browser_tokens import BrowserTokens
 from shared.connections import Redis, open_redis
 from shared.datasets.store import DatasetStore
 from shared.files import Files
+from shared.heartbeats import Heartbeats
 from shared.http_client import Guard
 from shared.jobs.outgoing import Outgoing
 from shared.jobs.outputs import LargeOutputs
@@ -77,6 +78,7 @@ class Services:
     files: Files
     input_urls: InputUrls
     file_links: FileLinks
+    heartbeats: Heartbeats
 
 
 def open_services(settings: Settings) -> Services:
@@ -146,6 +148,7 @@ def open_services(settings: Settings) -> Services:
         files=files,
         input_urls=InputUrls(settings, files, guard),
         file_links=FileLinks(SignedUrls(redis, settings), settings),
+        heartbeats=Heartbeats(redis, settings),
     )
 
 

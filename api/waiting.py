@@ -22,6 +22,7 @@ from shared.connections import Redis, open_keyspace, translated
 from shared.errors import ServiceError
 from shared.jobs.job import Job
 from shared.jobs.store import JobStore
+from shared.outages import Outage
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -96,6 +97,7 @@ class Waiting:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._dismissed = threading.Event()
+        self._outage = Outage(log, "Redis does not answer; requests that need it are refused until it does")
         self._thread = threading.Thread(target=self._listen, name="waiting", daemon=True)
 
     def start(self) -> None:
@@ -145,7 +147,7 @@ class Waiting:
                     subscription.subscribe(self.channel, self._changes, self._notes)
                     self._hear(subscription)
             except ServiceError as error:
-                log.warning("the subscription for waiting requests broke", error=str(error))
+                self._outage.failed(error)
             except Exception:
                 log.exception("the subscription for waiting requests failed")
             self._stop.wait(_RETRY_SECONDS)
@@ -167,6 +169,7 @@ class Waiting:
 
     def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe":  # also after the client reconnected by itself
+            self._outage.over()
             self._changed()
             self._wake_all()
             self._following.wake_all()

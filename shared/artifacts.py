@@ -20,6 +20,8 @@ from shared.settings import Settings
 REFERENCE = "artifact:"
 """How a text begins that stands for a file of the store, ``artifact:files/{id}/content``; no text of a client does."""
 
+_LEAST_BYTES = 1 << 20
+
 
 class ArtifactStore:
     """Files under one root.
@@ -99,6 +101,21 @@ class ArtifactStore:
             except FileNotFoundError:
                 return
 
+    def problem(self) -> str | None:
+        """Why nothing could be kept here now, in one sentence, or ``None``.
+
+        Raises:
+            Unavailable: The store does not answer.
+        """
+        with self._translated("its root"):
+            if self._is_local:
+                return _folder_problem(Path(self._root))
+            bucket = self._root.strip("/").partition("/")[0]
+            self._fs.invalidate_cache()
+            if bucket and "memory" not in self._fs.protocol and not self._fs.exists(bucket):
+                return f"The artifact store has no {bucket}; make it, or set HEADRACE_ARTIFACTS__URL."
+        return None
+
     def local_path(self, path: str) -> Path | None:
         """Where a path lies on this machine, or ``None`` where the store is elsewhere."""
         return Path(self._at(path)) if self._is_local else None
@@ -136,6 +153,18 @@ class ArtifactStore:
             raise
         except OSError as error:
             raise Unavailable(f"The artifact store failed at {path}: {error.strerror or error}.") from error
+
+
+def _folder_problem(root: Path) -> str | None:
+    folder = root
+    while not folder.exists():  # it is made with the first file
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        return f"The artifact store {root} cannot be written; see to its owner, or set HEADRACE_ARTIFACTS__URL."
+    space = os.statvfs(folder)
+    if space.f_bavail * space.f_frsize < _LEAST_BYTES:
+        return f"The disk of the artifact store {root} is full; make room."
+    return None
 
 
 def open_artifacts(settings: Settings) -> ArtifactStore:

@@ -24,7 +24,15 @@ from shared.jobs.bells import SWEEP_TASK, celery_config
 from shared.logs import configure_logs
 from shared.roles import Role
 from shared.settings import load_settings
-from workers.process import STOP_SIGNAL, Process, open_process, stop_on_signal, stopping, worker_name
+from workers.process import (
+    STOP_SIGNAL,
+    Process,
+    open_process,
+    stop_on_signal,
+    stopping,
+    wait_for_redis,
+    worker_name,
+)
 
 settings = load_settings()
 app = Celery(
@@ -74,11 +82,12 @@ def _logs(**_: object) -> None:
 
 
 @signals.celeryd_after_setup.connect
-def _add_own_queue(sender: str, instance: Any, **_: object) -> None:
-    """Lets an inference worker be asked by name to load a version."""
+def _before_start(sender: str, instance: Any, **_: object) -> None:
+    """Lets an inference worker be asked by name to load a version, and any worker wait for Redis."""
     if role_of(instance.app) is Role.PREDICT:
         queue = own_queue(worker_name(settings))
         instance.app.amqp.queues.select_add(queue, exchange=queue, routing_key=queue)
+    wait_for_redis(settings)
 
 
 @signals.worker_process_init.connect

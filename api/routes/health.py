@@ -1,5 +1,7 @@
 """Whether the process lives, whether it can serve, and the figures of the service."""
 
+from collections import Counter
+
 from flask import Blueprint, Response
 
 from api.auth import needs, public
@@ -26,11 +28,14 @@ def live() -> Response:
 @public
 @describe({200: Readiness, 503: Readiness})
 def ready() -> Response:
-    """What the process depends on, each by itself; 503 unless all of it answers."""
+    """What the process depends on, each by itself; 503 unless all of it answers.
+
+    Workers are counted and no more: without one, jobs are accepted and wait.
+    """
     problems = {"redis": redis_problem(services().redis), "artifacts": _artifacts_problem()}
     is_ready = not any(problems.values())
     states = {name: {"ready": not problem, "detail": problem} for name, problem in problems.items()}
-    answer = {"status": "ready" if is_ready else "not ready", "dependencies": states}
+    answer = {"status": "ready" if is_ready else "not ready", "dependencies": states, "workers": _workers()}
     return json_response(answer, 200 if is_ready else 503)
 
 
@@ -44,7 +49,13 @@ def metrics() -> Response:
 
 def _artifacts_problem() -> str | None:
     try:
-        services().artifacts.exists("models")
+        return services().artifacts.problem()
     except ServiceError as error:
         return error.detail
-    return None
+
+
+def _workers() -> dict[str, int] | None:
+    try:
+        return dict(Counter(worker.kind for worker in services().heartbeats.living()))
+    except ServiceError:
+        return None

@@ -45,3 +45,5 @@ class Readiness(ReplyForm):
 
     status: Literal["ready", "not ready"]
     dependencies: dict[str, Dependency]
+    workers: dict[str, int] | None
+    """How many workers of each kind live, which decides nothing; null where Redis does not answer."""

@@ -17,6 +17,7 @@ from shared.errors import ServiceError
 from shared.jobs.bells import Bells
 from shared.jobs.lua import Scripts
 from shared.jobs.queue import LIMIT
+from shared.outages import Outage
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -48,11 +49,13 @@ class Sweeper:
 
     def run_forever(self, stop: threading.Event) -> None:
         """Sweeps once a period until told to stop; a failure is logged and the next period tries again."""
+        outage = Outage(log, "sweeps fail")
         while not stop.wait(self._settings.queue.sweep_seconds):
             try:
                 self.run_once()
+                outage.over()
             except ServiceError as error:
-                log.warning("sweep failed", error=str(error))
+                outage.failed(error)
             except Exception:
                 log.exception("sweep failed")
 

@@ -112,7 +112,9 @@ class Drain:
                         self._abandon(ahead)
                     raise
                 batch = None
-                if ahead is not None:
+                if ahead is not None and self._stopping.is_set():
+                    self._abandon(ahead)  # what is not begun yet would keep the process from ending in time
+                elif ahead is not None:
                     with self._claims.watched(self._patience):
                         batch = ahead.result()
             if time.monotonic() >= until:
