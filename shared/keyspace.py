@@ -12,7 +12,8 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:queue:{line}        zset    waiting jobs by virtual finish time
     P:{s}:born:{line}         zset    the same jobs by creation time, to tell the age of the oldest
     P:{s}:load:{line}         hash    rows and bytes waiting, virtual clock v; of each flow its finish f: and count n:
-    P:{s}:pace:{queue}        hash    decayed sums of rows computed and busy milliseconds, for estimates
+    P:{s}:pace:{queue}        hash    decayed sums of rows computed and of milliseconds that work waited, and the last end
+    P:{s}:pace:{account}|     hash    the same of an account, over all its queues
     P:{s}:ready:{pool}        zset    lines with work, by their turn in a round robin
     P:{s}:pools               set     the pools that ever had work
     P:{s}:bell:{pool}         string  token of the Celery message that stands for "this pool has work"
@@ -57,6 +58,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:promotion:{owner/name}:{alias} hash an intended move: version, by whom, workers that are ready or pending
     P:promotions              set     the names of those hashes
     P:deployments             hash    owner/name -> model, pool, instances, JSON; its lock beside it
+    P:loading:{version}       string  whose turn it is to load the version; ends by itself
     P:loads:{version}         hash    failed and begun loads, and the last error; cleared by a good load
     P:lock:{owner/name}       string  held while a model or its aliases change; ends by itself
     P:dataset-names           hash    data set name -> digest

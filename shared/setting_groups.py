@@ -107,6 +107,8 @@ class InferenceSettings(SettingGroup):
     """Failed or crashed loads after which a version counts as unloadable until it is reset."""
     slice_seconds: Seconds = 1.0
     """Shortest time that a drain stays with a loaded version before it loads another one."""
+    weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Shares of a worker's time for busy models, ``{"owner/name": 2}``; 1 for a model that is not named."""
     threads: Annotated[int, Field(ge=0)] = 0
     """TensorFlow threads of one worker; 0 lets TensorFlow choose."""
 

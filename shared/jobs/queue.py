@@ -17,6 +17,7 @@ from shared.jobs.claim import Outcome, Taken, TakenJob, parts
 from shared.jobs.job import SCHEMA, WEIGHTS, JobKind
 from shared.jobs.lua import Scripts
 from shared.jobs.new_job import NewJob, Submitted, queue_of, subject_of
+from shared.jobs.paces import Paces
 from shared.jobs.spills import Spills
 from shared.settings import Settings
 
@@ -43,6 +44,7 @@ class JobQueue:
         self._spills = Spills(redis, settings, artifacts) if artifacts is not None else None
         self._keys = open_keyspace(settings)
         self._scripts = Scripts(redis)
+        self._paces = Paces(redis, settings)
         self.bells = Bells(redis, settings)
 
     def submit(self, new: NewJob) -> Submitted:
@@ -89,7 +91,7 @@ class JobQueue:
         if state != b"new":
             self._unspill(new.id, spill)
         if state == b"full":
-            raise self._full(new, known.decode(), int(rest))
+            raise self._full(new, known.decode())
         if state == b"conflict":
             raise IdempotencyMismatch(
                 "This Idempotency-Key was used with another body; use a new key for a new request.", job=known.decode()
@@ -266,12 +268,6 @@ class JobQueue:
             self.bells.ring(pool.decode(), self._keys.tag()[-2], claim)
         return [id_.decode() for id_ in ids]
 
-    def pace(self, queue: str) -> float | None:
-        """Rows per second that one worker computed of late from a queue, or ``None`` where none did."""
-        with translated():
-            rows, busy = self._redis.hmget(self._keys.in_shard("pace", queue), "rows", "ms")
-        return float(rows) / float(busy) * 1000 if rows and busy and float(busy) > 0 else None
-
     def _keep_ms(self, new: NewJob) -> int:
         """How long the record stands after the job's end; as long as its webhook may be under way, if it has one."""
         seconds, hooks = self._settings.jobs.record_days * 86_400, self._settings.webhooks
@@ -288,10 +284,8 @@ class JobQueue:
         if self._spills is not None:
             self._spills.drop(job_id, spill)
 
-    def _full(self, new: NewJob, which: str, waiting: int) -> TooManyRequests:
-        pace, limits = self.pace(new.queue), self._settings.queue
-        over = max(1, waiting + new.rows - (limits.max_rows if which == "queue" else limits.account_max_rows))
-        seconds = min(60, math.ceil(over / pace)) if pace else 5
+    def _full(self, new: NewJob, which: str) -> TooManyRequests:
+        seconds, waiting = self._paces.room(new, which)
         what = f"The queue of {new.model or new.kind}" if which == "queue" else f"The account {new.account}"
         return TooManyRequests(f"{what} is full with {waiting} rows; try again in {seconds} s.", seconds)
 

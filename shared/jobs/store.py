@@ -14,6 +14,7 @@ from shared.errors import InvalidInput
 from shared.heartbeats import Heartbeats
 from shared.jobs.job import WEIGHTS, Job, JobKind, JobStatus, job_from_record
 from shared.jobs.lua import Scripts
+from shared.jobs.paces import Paces
 from shared.jobs.queue import LIMIT, NewJob
 from shared.roles import Role
 from shared.settings import Settings
@@ -40,7 +41,7 @@ class Place:
     position: int
     """Jobs that are ahead of it in its line."""
     estimated_wait_seconds: float | None
-    """From the pace of the workers that live; ``None`` where no worker lives or none has computed yet."""
+    """From the pace at which the queue drains; ``None`` where no worker lives or none has computed yet."""
 
 
 class JobStore:
@@ -57,6 +58,7 @@ class JobStore:
         self._artifacts = artifacts
         self._keys = open_keyspace(settings)
         self._scripts = Scripts(redis)
+        self._paces = Paces(redis, settings)
         self._heartbeats = Heartbeats(redis, settings)
 
     def get(self, job_id: str) -> Job | None:
@@ -183,18 +185,10 @@ class JobStore:
         return self._wait(new.queue, new.pool, int(ahead))
 
     def _wait(self, queue: str, pool: str, ahead: int) -> float | None:
-        """Seconds for so many jobs of a queue, by the pace of late and the workers that live."""
-        with translated(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hget(self._keys.in_shard("load", queue), "rows")
-            pipe.zcard(self._keys.in_shard("queue", queue))
-            pipe.hmget(self._keys.in_shard("pace", queue), "rows", "ms")
-            rows, count, (done, busy) = pipe.execute()
+        """Seconds for so many jobs of a queue, by its pace of late; ``None`` where no worker lives to take them."""
         role, label = Role.of_queue(pool), pool.partition(".")[2]
-        workers = len(self._heartbeats.living(kind=role and role.worker_kind, pool=label))
-        if not workers or not done or not busy or float(done) <= 0:
-            return None
-        rows_each = int(rows or 0) / count if count else 1.0
-        return round(ahead * rows_each * float(busy) / float(done) / 1000 / workers, 3)
+        is_alive = self._heartbeats.living(kind=role and role.worker_kind, pool=label)
+        return self._paces.wait(queue, ahead) if is_alive else None
 
     def _read(self, job_id: str) -> Job | None:
         return self._read_many([job_id])[0] if job_id else None

@@ -21,6 +21,7 @@ from shared.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailab
 from shared.models.aliases import AliasLog, AliasMove
 from shared.models.files import facts_of, fetch_files
 from shared.models.index import RegistryIndex
+from shared.models.load_turns import LoadTurns
 from shared.models.loads import LoadEvent, LoadRecords
 from shared.models.locks import locked
 from shared.models.lookups import Lookups
@@ -45,6 +46,7 @@ class ModelRegistry:
         self._aliases = AliasLog(store, redis, self._keys)
         self._index = RegistryIndex(store, redis, self._keys, self._aliases)
         self._loads = LoadRecords(redis, self._keys, settings)
+        self.turns = LoadTurns(redis, self._keys)
         self._manifests: dict[str, ModelVersion] = {}
         self._lookups = Lookups()
 

@@ -17,10 +17,12 @@ import structlog
 
 from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError
 from shared.jobs.queue import JobQueue, subject_of
+from shared.keyspace import SHARDS
 from shared.models.registry import ModelRegistry
 from shared.settings import Settings
 from workers.claims import Claim, Claims, settle_patiently
 from workers.inference.batch import DROPPED, run_batch
+from workers.inference.choice import Choice
 from workers.inference.decoding import DecodedJob, decode
 from workers.inference.model_cache import LoadedModel, ModelCache
 from workers.inference.partial import PartialOutputs
@@ -30,10 +32,12 @@ log = structlog.get_logger(__name__)
 
 DECODE_SECONDS = 0.5
 """How long a take may decode; what is left then is decoded when its call is made, if it is still wanted."""
+FOREIGN_PAUSE_SECONDS = 0.5
+"""How long to leave a line alone whose next job this release must not take."""
 LOAD_PAUSE_SECONDS = 0.5
 """How long to wait before a version is loaded again that failed to load, but not too often."""
-SLICES_PER_LOAD = 5
-"""How many times its own load time a loaded model is kept busy before another one may be loaded in its place."""
+LOOK_SECONDS = 0.01
+"""How often a worker looks for work that has nothing to do but what another worker is loading."""
 
 
 @dataclass(slots=True)
@@ -46,6 +50,8 @@ class _Batch:
     failed: dict[str, JobError]
     decode_ms: float
     is_side: bool
+    charged: float
+    """The time that its version was charged for it."""
 
 
 class Drain:
@@ -78,8 +84,8 @@ class Drain:
         self._payloads = payloads
         self._settings = settings
         self._stopping = stopping
+        self._choice = Choice(cache, registry, settings.inference)
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="take-ahead")
-        self._stay_until = 0.0
         self._patience = settings.inference.batch_timeout_seconds
         # A backstop for a process that lives but works no more: each call of the largest job has its time, and the
         # batch before it.
@@ -95,7 +101,7 @@ class Drain:
         """
         until = time.monotonic() + self._settings.inference.slice_seconds
         while not self._stopping.is_set():
-            if not self._make_ready(pool, token):
+            if not self._make_ready(pool, token, until):
                 return
             with self._claims.watched(self._patience):
                 batch = self._take(pool, token, alone=True)
@@ -127,17 +133,27 @@ class Drain:
             if batch is not None:
                 self._claims.give_back(batch.claim)
 
-    def _make_ready(self, pool: str, token: str) -> bool:
+    def _make_ready(self, pool: str, token: str, until: float) -> bool:
         """Loads a model where the line that is next needs one; whether there is something to take."""
         lines = self._queue.lines(pool, token)
         while lines and not self._stopping.is_set():
-            line = self._choose(lines)
+            line = self._choice.of(lines)
+            if line is None:
+                # Another worker is loading what waits; this one stays free for the rest, whose bell may stand already.
+                if time.monotonic() >= until:
+                    self._queue.bells.ring(pool, SHARDS[0], token)
+                    return False
+                self._stopping.wait(LOOK_SECONDS)
+                lines = self._queue.lines(pool, token)
+                continue
             version = subject_of(line)
             if self._cache.holds(version):
                 return True
             began = time.monotonic()
             try:
-                self._load(version)
+                with self._registry.turns.taken(version) as is_mine:
+                    if is_mine or not self._choice.is_engaged(version):
+                        self._load(version)
             except JobError as error:
                 log.error("a version could not be loaded", version=version, error=str(error))
                 if error.code == "E1202" or self._registry.is_unloadable(version) is not None:
@@ -145,20 +161,12 @@ class Drain:
                     log.error("jobs failed with their version", version=version, jobs=count)
                 else:
                     self._stopping.wait(LOAD_PAUSE_SECONDS)
-                lines = self._queue.lines(pool, token)
             else:
-                now = time.monotonic()
-                self._stay_until = now + max(self._settings.inference.slice_seconds, SLICES_PER_LOAD * (now - began))
-                return True
+                if self._cache.holds(version):
+                    self._choice.loaded(time.monotonic() - began)
+                    return True
+            lines = self._queue.lines(pool, token)
         return False
-
-    def _choose(self, lines: Sequence[str]) -> str:
-        """The line to serve next: in turn, but no load before what is loaded has had its time."""
-        if time.monotonic() < self._stay_until:
-            for line in lines:
-                if self._cache.holds(subject_of(line)):
-                    return line
-        return lines[0]
 
     def _load(self, version: str) -> None:
         """Makes a version ready.
@@ -180,7 +188,7 @@ class Drain:
     def _take(self, pool: str, token: str, *, alone: bool) -> _Batch | None:
         """Claims and decodes the next batch of a loaded model; beside another claim (not alone) never a suspect."""
         lines = self._queue.lines(pool, token)
-        line = self._choose(lines) if lines else None
+        line = self._choice.of(lines) if lines else None
         if line is not None and not alone and (line.endswith("!") or not self._cache.holds(subject_of(line))):
             # The next in turn needs this process for itself: let the batch under way end first.
             return None
@@ -197,15 +205,18 @@ class Drain:
             token=token,
         )
         if not taken.jobs:
+            if taken.has_more:  # of a later release, whose workers take them
+                self._stopping.wait(FOREIGN_PAUSE_SECONDS)
             return None
         claim = self._claims.hold(taken)
+        charged = self._choice.begin(subject_of(line))
         try:
-            return self._decoded(claim, self._cache.get(subject_of(line)), line.endswith("!"))
+            return self._decoded(claim, self._cache.get(subject_of(line)), line.endswith("!"), charged)
         except BaseException:
             self._claims.give_back(claim)
             raise
 
-    def _decoded(self, claim: Claim, model: LoadedModel, is_side: bool) -> _Batch:
+    def _decoded(self, claim: Claim, model: LoadedModel, is_side: bool, charged: float) -> _Batch:
         began = time.perf_counter()
         until = time.monotonic() + DECODE_SECONDS
         decoded: dict[str, DecodedJob] = {}
@@ -219,7 +230,7 @@ class Drain:
             except Exception as error:
                 log.exception("an input could not be decoded", job=job.id)
                 failed[job.id] = InputError(f"the input could not be decoded ({type(error).__name__})")
-        return _Batch(claim, model, decoded, failed, (time.perf_counter() - began) * 1000, is_side)
+        return _Batch(claim, model, decoded, failed, (time.perf_counter() - began) * 1000, is_side, charged)
 
     def _compute(self, batch: _Batch) -> None:
         """Runs a batch and settles each of its jobs that is still ours."""
@@ -229,6 +240,7 @@ class Drain:
             began = time.perf_counter()
             answers = self._answers(batch, calls)
             compute_ms = (time.perf_counter() - began) * 1000
+            self._choice.end(batch.model.version_id, batch.charged, (batch.decode_ms + compute_ms) / 1000)
             metrics = {
                 "predict_time": round(compute_ms / 1000, 6),
                 "batch_rows": max(calls, default=0),

@@ -7,7 +7,21 @@
 -- -> one of 'ok' 'same' 'lost' for each; 'same': this claim settled it before
 --@lib
 local claim, batches, decode_ms, compute_ms = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local out, mine, rows, queue = {}, {}, 0, nil
+local out, mine, speeds = {}, {}, {}
+
+local function drained(name, j)                  -- adds to what left a queue or an account, and since when it waited
+  local s = speeds[name] or {rows = 0, since = j.created}
+  speeds[name] = {rows = s.rows + j.rows, since = math.min(s.since, j.created)}
+end
+local function learn(name, s)                    -- the last ten seconds in which work waited weigh most
+  local pace = key('pace', name)
+  local p = call('HMGET', pace, 'rows', 'ms', 'at')
+  local ms = math.max(0, now - math.max(s.since, tonumber(p[3] or 0)))
+  local old = math.exp(-ms / 10000)
+  call('HSET', pace, 'rows', (p[1] or 0) * old + s.rows, 'ms', (p[2] or 0) * old + ms, 'at', now)
+  call('PEXPIRE', pace, 86400000)
+end
+
 for i = 6, #ARGV, 6 do
   local id, attempt, status, value, code, metrics = unpack(ARGV, i, i + 5)
   local j = get(id)
@@ -21,7 +35,9 @@ for i = 6, #ARGV, 6 do
                metrics = metrics}, claim)
     call('HINCRBY', TOTALS, 'queue_ms:'..j.kind, math.max(0, j.started - j.created))
     call('HINCRBY', TOTALS, 'run_ms:'..j.kind, math.max(0, now - j.started))
-    mine[#mine + 1], rows, queue = id, rows + j.rows, j.queue
+    mine[#mine + 1] = id
+    drained(j.queue, j)
+    drained(j.account..'|', j)
     out[#out + 1] = 'ok'
   end
 end
@@ -41,10 +57,7 @@ if #mine > 0 then
   if counted then
     call('HINCRBYFLOAT', TOTALS, 'decode_ms', decode_ms)
     call('HINCRBYFLOAT', TOTALS, 'compute_ms', compute_ms)
-    local pace = key('pace', queue)              -- the last ten batches or so weigh most
-    local p = call('HMGET', pace, 'rows', 'ms')
-    call('HSET', pace, 'rows', (p[1] or 0) * 0.9 + rows, 'ms', (p[2] or 0) * 0.9 + decode_ms + compute_ms)
-    call('PEXPIRE', pace, 86400000)
+    for name, s in pairs(speeds) do learn(name, s) end
   end
 end
 return out

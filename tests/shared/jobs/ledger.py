@@ -116,7 +116,7 @@ class Ledger:
         self.made = 0
         self.totals: Counter[str] = Counter()
         self.runs: Counter[str] = Counter()
-        self.paces: dict[str, tuple[float, float]] = {}
+        self.paces: dict[str, tuple[float, float, int]] = {}
         self.woken: list[tuple[str, str]] = []
 
     def opened(self) -> list[Record]:

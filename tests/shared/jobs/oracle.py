@@ -3,6 +3,7 @@
 Each method takes what the script of its name takes, the clock first, and returns what the script must answer.
 """
 
+import math
 from typing import Any
 
 from tests.shared.jobs.errands import Errands
@@ -132,10 +133,16 @@ class Oracle(Errands):
                 size = next((str(2**i) for i in range(8) if batch_rows <= 2**i), "inf")
                 self.totals.update(batches=1, batch_rows=batch_rows, decode_ms=decode_ms, compute_ms=compute_ms)
                 self.totals["batch_rows_le:" + size] += 1
-                rows, busy = self.paces.get(mine[-1].queue, (0.0, 0.0))
-                done = rows * 0.9 + sum(r.rows for r in mine)
-                self.paces[mine[-1].queue] = (done, busy * 0.9 + decode_ms + compute_ms)
+                self.learn([(name, r) for r in mine for name in (r.queue, f"{r.account}|")])
         return answers
+
+    def learn(self, drained: list[tuple[str, Record]]) -> None:
+        for name in {name for name, _ in drained}:
+            jobs = [r for other, r in drained if other == name]
+            rows, waited, at = self.paces.get(name, (0.0, 0.0, 0))
+            ms = max(0, self.now - max(at, min(r.created for r in jobs)))
+            old = math.exp(-ms / 10_000)
+            self.paces[name] = (rows * old + sum(r.rows for r in jobs), waited * old + ms, self.now)
 
     def renew(self, now: int, claim: str, lease: int) -> Answer:
         self.now = now

@@ -169,10 +169,10 @@ class Schedule:
         runs = {name: int(count) for name, count in text(wire.do("HGETALL", f"{TAG}:runs")).items()}
         if runs != oracle.runs:
             stage.fail("runs", runs, "and not", oracle.runs)
-        for queue, (rows, busy) in oracle.paces.items():
-            pace = wire.do("HMGET", f"{TAG}:pace:{queue}", "rows", "ms")
-            if abs(float(pace[0]) - rows) + abs(float(pace[1]) - busy) > 1e-6:
-                stage.fail("pace of", queue, pace, "and not", rows, busy)
+        for name, expected in oracle.paces.items():
+            pace = [float(figure) for figure in wire.do("HMGET", f"{TAG}:pace:{name}", "rows", "ms", "at")]
+            if any(abs(figure - right) > 1e-6 for figure, right in zip(pace, expected, strict=True)):
+                stage.fail("pace of", name, pace, "and not", expected)
         self._io.compare()
         spilled = dict(text(wire.do("ZRANGE", f"{TAG}:spilled", 0, -1, "WITHSCORES")))
         if spilled != oracle.spilled:

@@ -10,6 +10,7 @@ from shared.connections import Redis
 from shared.errors import JobError, TooManyRequests, Unavailable
 from shared.jobs.claim import Outcome
 from shared.jobs.job import JobKind
+from shared.jobs.paces import Paces
 from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
 from shared.jobs.sweeps import Sweeper
@@ -175,7 +176,7 @@ def test_without_a_server_every_call_says_so_at_once_and_works_again_afterwards(
         lambda: queue.settle("c", [Outcome(id_, 1, output=b"1")]),
         lambda: queue.progress("c", id_, 1, facts="{}", log="", checkpoint=False),
         lambda: queue.release("c"),
-        lambda: queue.pace("m1"),
+        lambda: Paces(redis, settings).of_queue("m1"),
         lambda: queue.fail_waiting("m1", JobError("gone")),
         lambda: jobs.get(id_),
         lambda: jobs.peek(id_),

@@ -9,6 +9,7 @@ from shared.connections import Redis
 from shared.errors import IdempotencyMismatch, TooManyRequests
 from shared.jobs.claim import Outcome, Taken
 from shared.jobs.job import JobKind
+from shared.jobs.paces import Paces
 from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
 from shared.settings import QueueSettings, Settings
@@ -146,13 +147,16 @@ def test_the_wait_that_a_refusal_names_follows_the_pace_of_the_workers(
     queue = limited(redis, settings, artifacts, **{limit: 100})
     queue.submit(new_job(rows=50))
     taken = queue.take("m1", "predict.cpu", max_rows=64, max_bytes=1000, hard_seconds=60, solo=True)
-    queue.settle(taken.claim, outcomes(taken), batches=[50], decode_ms=1000, compute_ms=4000)
+    queue.settle(taken.claim, outcomes(taken), batches=[50])
+    # As if ten rows had left in each of the last seconds.
+    for name in ("m1", "ann|"):
+        redis.hset(f"headrace:{{a}}:pace:{name}", mapping={"rows": 10_000, "ms": 1_000_000})
     queue.submit(new_job(rows=90))
 
     with pytest.raises(TooManyRequests) as refusal:
-        queue.submit(new_job(rows=40))
+        queue.submit(new_job(rows=35))
 
-    assert queue.pace("m1") == 10.0
+    assert Paces(redis, settings).of_queue("m1") == pytest.approx(10.0, rel=0.01)
     assert refusal.value.retry_after_seconds == 3
 
 
