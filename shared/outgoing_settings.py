@@ -27,7 +27,7 @@ class WebhooksSettings(SettingGroup):
     threads: Count = 16
     """Attempts and downloads that one io worker has under way at once for hosts that answer promptly."""
     slow_threads: Count = 32
-    """The same for hosts that do not, beside them, so that these never keep the others waiting."""
+    """The same for all other hosts, slow, failing or not known yet, so that these never keep the prompt ones waiting."""
     slow_seconds: Seconds = 2.0
     """After how long an attempt counts as slow."""
     per_host: Count = 4

@@ -6,8 +6,9 @@ The pause is on the host's lane in Redis, so that all io workers keep it; what w
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 _KNOWN = 10_000
 """Hosts remembered; the one that was heard of least recently is forgotten first."""
+
+_LISTED = 500  # a lease names so many hosts at most
 
 
 @dataclass(slots=True)
@@ -45,25 +48,28 @@ class Circuits:
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
         self._lock = threading.Lock()
 
-    def succeeded(self, host: str, seconds: float) -> None:
-        """Notes an attempt that was answered as it should be, and how long it took."""
+    def took(self, host: str, seconds: float) -> None:
+        """Notes how long an errand kept a thread, whatever came of it."""
+        with self._lock:
+            self._known(host).is_slow = seconds > self._settings.slow_seconds
+
+    def succeeded(self, host: str) -> None:
+        """Notes an attempt that the host answered."""
         with self._lock:
             known = self._known(host)
             was_open = known.openings > 0
             known.failures = known.openings = 0
             known.open_until = 0.0
-            known.is_slow = seconds > self._settings.slow_seconds
         if was_open:
             log.info("a receiver answers again", host=host)
             self._outgoing.pause(host, 0)
             self._figures.circuit_closed(host)
 
-    def failed(self, host: str, seconds: float) -> None:
-        """Notes an attempt that failed; one too many in a row opens the host's circuit."""
+    def failed(self, host: str) -> None:
+        """Notes an attempt that the host did not answer, or with a failure of its own; too many open its circuit."""
         with self._lock:
             known = self._known(host)
             known.failures += 1
-            known.is_slow = seconds > self._settings.slow_seconds
             now = time.monotonic()
             # What was under way while the circuit opened tells nothing new.
             if known.failures < self._settings.circuit_failures or now < known.open_until:
@@ -75,16 +81,17 @@ class Circuits:
         self._outgoing.pause(host, pause)
         self._figures.circuit_opened(host, pause)
 
-    def doubtful(self, limit: int = 500) -> Mapping[str, bool]:
-        """The hosts that were slow or failed of late; true where a circuit waits for a first success."""
-        found: dict[str, bool] = {}
+    def prompt(self) -> list[str]:
+        """Hosts that did not keep a thread for long the last time and have no open circuit; those met last first."""
+        return self._some(lambda known: not known.is_slow and not known.openings)
+
+    def failing(self) -> list[str]:
+        """Hosts that kept one for long and did not answer, or that have an open circuit."""
+        return self._some(lambda known: known.openings > 0 or (known.is_slow and known.failures > 0))
+
+    def _some(self, fits: Callable[[_Host], bool]) -> list[str]:
         with self._lock:
-            for host, known in reversed(self._hosts.items()):
-                if known.is_slow or known.openings:
-                    found[host] = known.openings > 0
-                if len(found) == limit:
-                    break
-        return found
+            return list(islice((host for host, known in reversed(self._hosts.items()) if fits(known)), _LISTED))
 
     def _known(self, host: str) -> _Host:
         known = self._hosts.setdefault(host, _Host())

@@ -130,14 +130,14 @@ class Deliveries:
         except HttpFailed as error:
             seconds = time.monotonic() - begun
             if error.status is None:
-                self._circuits.failed(host, seconds)
+                self._circuits.failed(host)
                 return _Result("failed", seconds, error=str(error))
             # It has answered, and then not come to the end of what nobody needs.
             reply = Reply(error.status, {}, b"", seconds)
         result = _judged(reply)
         # A receiver that says no is one that answers.
         note = self._circuits.failed if reply.status >= 500 else self._circuits.succeeded
-        note(host, reply.seconds)
+        note(host)
         return result
 
     def _conclude(self, errand: Errand, id_: str, result: _Result) -> None:

@@ -1,7 +1,7 @@
 """Hands out the io worker's errands: sleeps until something is due, leases it, and gives each a thread.
 
-No host keeps another waiting: each has few threads at once, only one while its circuit waits for a first success, and
-what has been under way for long no longer counts as a thread of those that answer promptly.
+No host keeps another waiting. Hosts that answer promptly have threads of their own, a few each. All others, slow,
+failing or not known yet, share the rest, and whatever runs for long counts among them from then on.
 """
 
 import contextlib
@@ -104,38 +104,41 @@ class Dispatcher:
 
     def _round(self) -> float:
         """Leases as much as there is room for; answers after how many seconds to look again."""
-        room, busy, change = self._state()
-        if room <= 0:
-            return change
-        leased = self._outgoing.lease(room, per_host=self._settings.per_host, busy=busy)
-        # The end of a job last: one that came at once has the same due time as its start.
-        for errand in sorted(leased.errands, key=lambda errand: errand.what == "completed"):
-            self._begin(errand)
-        if len(leased.errands) >= room:
-            return 0.0
-        return min(change, BACKSTOP_SECONDS if leased.next_due_seconds is None else leased.next_due_seconds)
-
-    def _state(self) -> tuple[int, dict[str, int], float]:
-        """Room for more, how busy each host counts as, and seconds until an errand under way counts as slow."""
         limits, now = self._settings, time.monotonic()
         with self._lock:
             running = list(self._running.values())
-        slow = sum(now - begun >= limits.slow_seconds for _, begun in running)
-        next_slow = min(
-            (limits.slow_seconds - (now - begun) for _, begun in running if now - begun < limits.slow_seconds),
-            default=BACKSTOP_SECONDS,
-        )
-        busy = dict(Counter(host for host, _ in running))
         late = {host for host, begun in running if now - begun >= limits.slow_seconds}
-        doubtful = self._circuits.doubtful()
-        is_crowded, is_full = 2 * slow >= limits.slow_threads, slow >= limits.slow_threads
-        for host in {*doubtful, *late}:
-            if is_full:
-                busy[host] = limits.per_host
-            elif is_crowded or doubtful.get(host):
-                busy[host] = limits.per_host if busy.get(host) else limits.per_host - 1
-        room = limits.threads - (len(running) - min(slow, limits.slow_threads))
-        return room, busy, max(0.01, min(BACKSTOP_SECONDS, next_slow))
+        busy = Counter(host for host, _ in running)
+        prompt = [host for host in self._circuits.prompt() if host not in late]
+        others = len(running) - sum(busy[host] for host in prompt)
+        waits = [limits.slow_seconds - (now - begun) for host, begun in running if host not in late]
+        waits.append(BACKSTOP_SECONDS)
+
+        # Only hosts that answer promptly: a host that is not named may have nothing.
+        full = self._lease(
+            limits.threads - len(running) + others, 0, {host: busy[host] - limits.per_host for host in prompt}, waits
+        )
+        # All the rest: several each until half of their share is taken, one each from then on.
+        held = {**busy, **dict.fromkeys(prompt, limits.per_host)}
+        half = limits.slow_threads // 2
+        if others < half:
+            held |= {host: busy[host] + limits.per_host - 1 for host in self._circuits.failing()}
+            full |= self._lease(half - others, limits.per_host, held, waits)
+        else:
+            full |= self._lease(limits.slow_threads - others, 1, held, waits)
+        return 0.0 if full else max(0.0, min(waits))
+
+    def _lease(self, room: int, per_host: int, busy: Mapping[str, int], waits: list[float]) -> bool:
+        """Leases and begins so many errands; answers whether there may be more, and notes when more will be due."""
+        if room <= 0 or (per_host == 0 and not busy):
+            return False
+        leased = self._outgoing.lease(room, per_host=per_host, busy=busy)
+        # The end of a job last: one that came at once has the same due time as its start.
+        for errand in sorted(leased.errands, key=lambda errand: errand.what == "completed"):
+            self._begin(errand)
+        if leased.next_due_seconds is not None:
+            waits.append(leased.next_due_seconds)
+        return len(leased.errands) >= room
 
     def _begin(self, errand: Errand) -> None:
         key = (errand.host, errand.job_id)
@@ -168,7 +171,8 @@ class Dispatcher:
                     del self._running[me]
                     break
                 errand = chain.popleft()
-                self._running[me] = (errand.host, time.monotonic())
+                begun = time.monotonic()
+                self._running[me] = (errand.host, begun)
             run = self._runners.get(errand.what, self._runners[""])
             try:
                 run(errand)
@@ -177,6 +181,7 @@ class Dispatcher:
                 log.warning("an errand was cut short", what=errand.what, job=errand.job_id, error=str(error))
             except Exception:
                 log.exception("an errand failed", what=errand.what, job=errand.job_id)
+            self._circuits.took(errand.host, time.monotonic() - begun)
         self._wake.set()
 
     def _listen(self) -> None:

@@ -15,25 +15,50 @@ from workers.outgoing.circuits import Circuits
 from workers.outgoing.dispatcher import Dispatcher
 
 
-def test_dead_hosts_with_a_backlog_keep_no_webhook_of_another_waiting(
-    receive: Any, submit: Any, finish: Any, start_dispatcher: Any, with_webhooks: Any, outgoing: Outgoing,
-    eventually: Any,
-) -> None:  # fmt: skip
-    dead, good = [receive(hang) for _ in range(6)], receive(answer(200))
+def test_more_dead_hosts_than_there_are_threads_keep_no_webhook_of_a_prompt_one_waiting(
+    receive: Any, submit: Any, finish: Any, start_dispatcher: Any, with_webhooks: Any, eventually: Any
+) -> None:
+    dead, good, late = [receive(hang) for _ in range(12)], receive(answer(200)), receive(answer(200))
+    submit(good.url)
+    finish()
+    start_dispatcher(with_webhooks(timeout_seconds=20.0, threads=4, slow_threads=6, per_host=2, slow_seconds=0.2))
+    eventually(lambda: good.requests)
     for receiver in dead:
-        for _ in range(6):
+        for _ in range(4):
             submit(receiver.url)
     finish()
-    start_dispatcher(with_webhooks(timeout_seconds=20.0, threads=8, slow_threads=16, per_host=2, slow_seconds=0.2))
-    # Every thread that dead hosts may have is taken.
-    eventually(lambda: sum(len(receiver.requests) for receiver in dead) >= 12)
+    # Every thread is taken that dead hosts may have.
+    eventually(lambda: sum(len(receiver.requests) for receiver in dead) == 6)
     for _ in range(20):
         submit(good.url)
+    submit(late.url)
     begun = time.monotonic()
     finish()
-    eventually(lambda: len(good.requests) == 20, 10)
-    assert time.monotonic() - begun < 3
-    assert all(len(receiver.requests) <= 2 for receiver in dead)
+    eventually(lambda: len(good.requests) == 21, 10)
+    assert time.monotonic() - begun < 5
+    counts = [len(receiver.requests) for receiver in dead]
+    assert (sum(counts), max(counts)) == (6, 2)
+    assert late.requests == []  # nobody knows it yet: it waits with the dead ones, for 20 s at most
+
+
+def test_a_host_gets_several_at_once_as_soon_as_it_has_answered_one(
+    receive: Any, submit: Any, finish: Any, start_dispatcher: Any, with_webhooks: Any, eventually: Any
+) -> None:
+    gate = threading.Event()
+
+    def hold_all_but_the_first(receiver: Receiver, connection: Any, number: int) -> None:
+        if number:
+            gate.wait(10)
+        answer(200)(receiver, connection, number)
+
+    receiver = receive(hold_all_but_the_first)
+    for _ in range(8):
+        submit(receiver.url)
+    finish()
+    start_dispatcher(with_webhooks(per_host=3))
+    eventually(lambda: len(receiver.requests) == 4)
+    gate.set()
+    eventually(lambda: len(receiver.requests) == 8)
 
 
 def test_webhooks_of_one_job_go_out_in_their_order_however_slow_its_receiver(
@@ -112,13 +137,26 @@ def test_pauses_of_a_host_double_up_to_a_limit_and_end_with_the_first_success(
     circuits = Circuits(outgoing, WebhookFigures(redis, settings), settings)
     pauses = []
     for _ in range(4):
-        circuits.failed("a:1", 0.01)
+        circuits.failed("a:1")
         pauses.append(redis.pttl("headrace:{a}:pause:a:1"))
-        assert circuits.doubtful() == {"a:1": True}
+        assert circuits.prompt() == [] and circuits.failing() == ["a:1"]
         time.sleep(max(0, pauses[-1]) / 1000 + 0.01)
     assert pauses[0] <= 20 and all(pauses[index] <= 50 for index in range(4)) and pauses[2] > 20
-    circuits.succeeded("a:1", 0.01)
-    assert circuits.doubtful() == {} and redis.exists("headrace:{a}:pause:a:1") == 0
+    circuits.succeeded("a:1")
+    assert circuits.prompt() == ["a:1"] and redis.exists("headrace:{a}:pause:a:1") == 0
+
+
+def test_a_host_is_known_by_how_long_it_kept_a_thread_the_last_time(
+    outgoing: Outgoing, redis: Redis, with_webhooks: Any
+) -> None:
+    settings = with_webhooks(slow_seconds=1.0, circuit_failures=3)
+    circuits = Circuits(outgoing, WebhookFigures(redis, settings), settings)
+    for host, seconds in (("slow:1", 2.0), ("quick:1", 0.1), ("hangs:1", 5.0)):
+        circuits.took(host, seconds)
+    circuits.failed("hangs:1")
+    assert (circuits.prompt(), circuits.failing()) == (["quick:1"], ["hangs:1"])
+    circuits.took("slow:1", 0.1)
+    assert circuits.prompt() == ["slow:1", "quick:1"]
 
 
 def test_a_runner_that_breaks_stops_nothing(
