@@ -1,10 +1,11 @@
 """What a job is made of, and the name of the queue that it goes to."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shared.jobs.job import JobKind
+from shared.jobs.job import SCHEMA, JobKind
 
 
 def queue_of(subject: str, pool: str) -> str:
@@ -58,7 +59,8 @@ class NewJob:
     @property
     def size(self) -> int:
         """Bytes of the input, with all that it names and the URLs that stood in it."""
-        return len(self.input) + self.file_bytes + sum(map(len, self.details.get("sources", {}).values()))
+        urls = sum(map(len, self.details["sources"].values())) if "sources" in self.details else 0
+        return len(self.input) + self.file_bytes + urls
 
     @property
     def scratch(self) -> str:
@@ -68,6 +70,39 @@ class NewJob:
         if self.fetch_host:
             return _fetched(self.id)
         return str(self.details.get("upload", ""))
+
+    def record(self, spill: str) -> list[str | int]:
+        """Names and values of the record's fields that follow from this, in turn.
+
+        What may be missing is left out where it says nothing, since each field costs every submit and every reading.
+
+        Args:
+            spill: Where the input lies in the artifact store, empty where it does not.
+        """
+        fields: list[str | int] = [
+            "schema", SCHEMA, "kind", self.kind, "key_id", self.key_id, "model", self.model, "version", self.version,
+            "deadline_by", "default" if self.deadline_seconds is None else "caller", "spill", spill,
+            "hook", "".join(event[0] for event in self.webhook_events),
+        ]  # fmt: skip
+        details = {name: value for name, value in self.details.items() if name != "sources"}
+        if details:
+            fields += ("details", json.dumps(details))
+        if "sources" in self.details:
+            fields += ("sources", json.dumps(self.details["sources"]))
+        if self.webhook:
+            events = ",".join(self.webhook_events)
+            fields += ("webhook", self.webhook, "webhook_events", events, "hook_host", self.webhook_host)
+        if self.source != "api":
+            fields += ("source", self.source)
+        if self.traceparent:
+            fields += ("traceparent", self.traceparent)
+        if self.scratch:
+            fields += ("scratch", self.scratch)
+        if self.fetch_host:
+            fields += ("held", self.fetch_host)
+        if self.is_followed:
+            fields += ("followed", 1)
+        return fields
 
     def renamed(self, id: str) -> "NewJob":
         """The same job under another id; what it fetches goes to that one's place."""

@@ -14,7 +14,7 @@ from shared.connections import Redis, open_keyspace, translated
 from shared.errors import IdempotencyMismatch, JobError, TooManyRequests
 from shared.jobs.bells import Bells
 from shared.jobs.claim import Outcome, Taken, TakenJob, parts
-from shared.jobs.job import SCHEMA, WEIGHTS, JobKind
+from shared.jobs.job import WEIGHTS, JobKind
 from shared.jobs.lua import Scripts
 from shared.jobs.new_job import NewJob, Submitted, queue_of, subject_of
 from shared.jobs.paces import Paces
@@ -59,22 +59,8 @@ class JobQueue:
         default = lives.prediction_deadline_seconds if new.kind is JobKind.PREDICTION else lives.other_deadline_seconds
         life = default if new.deadline_seconds is None else new.deadline_seconds
         size, spill, inline = new.size, "", new.input
-        details = {name: value for name, value in new.details.items() if name != "sources"}
         if len(inline) > lives.inline_input_bytes and self._spills is not None:
             spill, inline = self._spills.write(new.id, new.input, life), b""
-        record: list[str | int] = [
-            "schema", SCHEMA, "kind", new.kind, "key_id", new.key_id, "model", new.model, "version", new.version,
-            "deadline_by", "default" if new.deadline_seconds is None else "caller", "spill", spill,
-            "details", json.dumps(details) if details else "", "source", new.source,
-            "traceparent", new.traceparent, "webhook", new.webhook, "webhook_events", ",".join(new.webhook_events),
-            "scratch", new.scratch,
-            "hook", "".join(event[0] for event in new.webhook_events), "hook_host", new.webhook_host,
-            "held", new.fetch_host,
-        ]  # fmt: skip
-        if new.is_followed:
-            record += ["followed", 1]
-        if "sources" in new.details:
-            record += ["sources", json.dumps(new.details["sources"])]
         args = (
             new.id, new.queue, new.pool, new.account, new.priority, new.rows, size,
             self._cost(new.priority, new.rows, size), int(life * 1000), self._keep_ms(new),
@@ -84,7 +70,7 @@ class JobQueue:
             settings.queue.account_max_bytes, new.waiter, inline,
         )  # fmt: skip
         try:
-            state, known, rest, *made = self._scripts.call("submit", self._keys.tag(shard), *args, *record)
+            state, known, rest, *made = self._scripts.call("submit", self._keys.tag(shard), *args, *new.record(spill))
         except TooManyRequests:
             self._unspill(new.id, spill)
             raise
