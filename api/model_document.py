@@ -42,7 +42,7 @@ def prediction_document(
     reference = version.model if is_production else f"{version.model}:{version.id}"
     operation["x-codeSamples"] = prediction_snippets(base, reference, inputs)
     schemas = copy.deepcopy(whole["components"]["schemas"])
-    schemas["Input"] = input_schema(version.signature)
+    schemas["Input"] = _of_many_rows(input_schema(version.signature), inputs)
     schemas["Output"] = _of_3_1(output_schema(version.signature, version.labels))
     schemas[form]["properties"]["input"] = {"$ref": _REFERENCE + "Input"}
     if not is_production:
@@ -139,6 +139,18 @@ def _references(value: Any) -> Iterator[str]:
 def _json(reference: str, example: Mapping[str, Any]) -> dict[str, Any]:
     shown = {"example": dict(example)} if "input" in example else {}
     return {"application/json": {"schema": {"$ref": reference}, **shown}}
+
+
+def _of_many_rows(schema: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The input with the model's own values as one row or many, and options that may be null.
+
+    Stock clients are shown the simpler form of one row in the version object.
+    """
+    for name, value in schema["properties"].items():
+        kept = {key: value.pop(key) for key in ("title", "description", "default", "x-order") if key in value}
+        other = {"type": "array", "items": value, "minItems": 1} if name in inputs else {"type": "null"}
+        schema["properties"][name] = {**kept, "anyOf": [value, other]}
+    return schema
 
 
 def _cut_links(paths: Mapping[str, Any]) -> None:

@@ -97,14 +97,14 @@ HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
         {"type": "string", "examples": ["wait", "wait=30"]},
     ),
     "Idempotency-Key": (
-        "The same key never makes a second job.",
-        {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+        "The same key never makes a second job; an empty one counts as none.",
+        {"type": "string", "pattern": r"^[\x21-\x7e]{0,255}$"},
     ),
     "Cancel-After": (
         "Cancel the job when it has not ended by then: seconds, or a duration.",
         {
             "type": "string",
-            "pattern": r"^([1-9][0-9]{0,3}s|[1-9][0-9]{0,2}m|[1-9][0-9]?h)$",
+            "pattern": r"^([5-9]s|[1-9][0-9]{1,3}s|[1-9][0-9]{0,2}m|[1-9][0-9]?h)$",
             "examples": ["30s", "5m", "1h"],
         },
     ),

@@ -210,7 +210,10 @@ def _value_schema(spec: TensorSpec) -> dict[str, Any]:
         }
     if is_plain_text(spec):
         return {"type": "string", "description": "A text. A list of texts is many rows."}
-    schema = _nested(spec, _leaf_schema(spec))
+    leaf = _leaf_schema(spec)
+    if spec.dtype in FLOAT_LIMITS:
+        leaf["minimum"], leaf["maximum"] = value_range(spec)
+    schema = _nested(spec, leaf)
     return {**schema, "description": f"{spec.dtype} of {spec.rank} axes. A list of such values is many rows."}
 
 

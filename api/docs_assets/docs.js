@@ -54,6 +54,7 @@ function showSnippets(samples) {
   if (tabs.length) tabs[0].click();
 }
 
+element("copy").hidden = !navigator.clipboard; // browsers have none on plain http, but for this machine
 element("copy").onclick = () => navigator.clipboard.writeText(element("code").textContent);
 
 function link(path, text) {
