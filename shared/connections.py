@@ -63,6 +63,10 @@ def translated() -> Iterator[None]:
         text = str(error)[:300]
         if any(code in text for code in ("LOADING", "MISCONF", "NOREPLICAS", "BUSY ")):
             raise Unavailable("Redis is not ready; try again in a moment.") from error
+        if text.startswith("NEWER "):
+            raise Unavailable(
+                "A later release of the service made this job; ask again, its processes answer."
+            ) from error
         if "OOM " in text:
             raise TooManyRequests("The job store is full; try again later.", 5) from error
         raise

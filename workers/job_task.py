@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 Engine = Callable[[Run], Mapping[str, Any]]
 
+FOREIGN_PAUSE_SECONDS = 0.5
+"""How long to leave a line alone whose next job this release must not take."""
 PAUSES = (1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds between the tries of a job whose store, or Redis, does not answer; after the last it fails."""
 
@@ -122,6 +124,8 @@ class JobTask(Task):  # type: ignore[misc]
             token = ""
             if taken.jobs:
                 break
+            if taken.has_more:  # of a later release, whose workers take them
+                process.stopping.wait(FOREIGN_PAUSE_SECONDS)
         else:
             return
         claim = process.claims.hold(taken)

@@ -17,10 +17,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from shared.errors import Unavailable
 from shared.jobs.outputs import OutputFile
 
-SCHEMA = 1
-"""Number of the record's form; raised when a field changes its meaning."""
+SCHEMA = 2
+"""Number of the record's form; raised when a field changes its meaning or older code would leave something undone.
+
+1: up to the first webhooks, ``hook`` is 0 or 1. 2: ``hook`` has letters, a job may be held, followed, and have a lane.
+Every release reads the forms before its own; the scripts, which have the same number, leave later ones alone.
+"""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no i, l, o, u
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
@@ -116,8 +121,14 @@ def job_from_record(job_id: str, record: Mapping[str, str], data: Mapping[bytes,
         job_id: The id.
         record: The record's fields as text.
         data: The data's fields as bytes; empty when they were removed, ``None`` when they were not read.
+
+    Raises:
+        Unavailable: It is of a kind that only a later release knows.
     """
-    status = JobStatus(record["status"])
+    try:
+        kind, status = JobKind(record["kind"]), JobStatus(record["status"])
+    except ValueError as error:
+        raise Unavailable("A later release of the service made this job; ask again, its processes answer.") from error
     removed = data is not None and not data and status.is_terminal
     data = data or {}
     output_file = OutputFile.parse(data.get(b"output", b""))
@@ -131,7 +142,7 @@ def job_from_record(job_id: str, record: Mapping[str, str], data: Mapping[bytes,
     sources = parsed(b"sources")
     return Job(
         id=job_id,
-        kind=JobKind(record["kind"]),
+        kind=kind,
         account=record["account"],
         key_id=record["key_id"],
         status=status,

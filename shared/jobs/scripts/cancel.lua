@@ -3,5 +3,6 @@
 --@lib
 local j = get(ARGV[2])
 if not j then return '' end
+if newer(j) and not over(j) then return NEWER end
 if not over(j) then stop(j, CANCELED) end
 return j.status

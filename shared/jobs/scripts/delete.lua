@@ -4,6 +4,7 @@
 --@lib
 local j = get(ARGV[2])
 if not j or not over(j) then return 0 end
+if newer(j) then return NEWER end
 local file = (call('HGET', key('data', j.id), 'output') or ''):match('^artifact:(%S+)')
 if file then call('ZADD', P..':spilled', 0, file) end
 call('DEL', key('job', j.id), key('data', j.id), key('events', j.id), key('waiters', j.id))

@@ -14,7 +14,7 @@ local function key(kind, name) return P..':'..kind..':'..name end
 
 local FIELDS = {'status', 'attempt', 'claim', 'queue', 'pool', 'flow', 'account', 'kind', 'rows', 'bytes', 'suspect',
                 'deadline', 'deadline_by', 'score', 'alone', 'releases', 'idem', 'keep', 'retain', 'spill', 'hook',
-                'created', 'started', 'scratch', 'hook_host', 'held', 'followed'}
+                'created', 'started', 'scratch', 'hook_host', 'held', 'followed', 'schema'}
 local function get(id)                           -- the record, or nil
   local values = call('HMGET', key('job', id), unpack(FIELDS))
   if not values[1] then return nil end
@@ -23,6 +23,11 @@ local function get(id)                           -- the record, or nil
   j.line = j.suspect == '1' and j.queue..'!' or j.queue
   return j
 end
+
+-- A record of a later release may owe at its end what is not known here: that release takes, ends and reclaims it.
+local SCHEMA = 2
+local function newer(j) return tonumber(j.schema or 1) > SCHEMA end
+local NEWER = {err = 'NEWER this job was made by a later release'}
 
 local function over(j) return j.status ~= 'starting' and j.status ~= 'processing' end
 

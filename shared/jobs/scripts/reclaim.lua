@@ -5,12 +5,16 @@
 local out, n, limit = {{}, {}, {}, {}}, 0, tonumber(ARGV[2])
 for _, claim in ipairs(call('ZRANGEBYSCORE', CLAIMS, '-inf', now, 'LIMIT', 0, limit)) do
   local all, alone = call('HGETALL', key('claim', claim)), nil
+  local jobs, foreign = {}, false
   for i = 1, #all, 2 do
-    if all[i] == '!' then alone = all[i + 1]:match(':(%d)$') == '1' end
+    if all[i] == '!' then alone = all[i + 1]:match(':(%d)$') == '1'
+    else
+      jobs[#jobs + 1] = get(all[i])              -- a record that is lost must not stop the others
+      foreign = foreign or (jobs[#jobs] and newer(jobs[#jobs]))
+    end
   end
-  for i = 1, #all, 2 do
-    local j = all[i] ~= '!' and get(all[i])      -- a record that is lost must not stop the others
-    if j then
+  if not foreign then
+    for _, j in ipairs(jobs) do
       local deaths = j.alone + (alone and 1 or 0)
       call('HSET', key('job', j.id), 'alone', deaths)
       if deaths >= tonumber(ARGV[3]) then
@@ -26,10 +30,10 @@ for _, claim in ipairs(call('ZRANGEBYSCORE', CLAIMS, '-inf', now, 'LIMIT', 0, li
       end
       n = n + 1
     end
+    call('DEL', key('claim', claim))
+    call('ZREM', CLAIMS, claim)
+    table.insert(out[4], claim)
   end
-  call('DEL', key('claim', claim))
-  call('ZREM', CLAIMS, claim)
-  table.insert(out[4], claim)
   if n >= limit then break end
 end
 return out

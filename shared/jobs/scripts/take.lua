@@ -33,6 +33,8 @@ if solo == '1' or not alone then
     if not j then
       call('ZREM', queue, id)                    -- a record that is lost must not stop the line
       call('ZREM', key('born', line), id)
+    elseif newer(j) then
+      break                                      -- left to workers of its release, who are rung for below
     elseif tonumber(j.deadline) <= now then
       gone[#gone + 1] = j
     elseif #got > 0 and (alone or rows + j.rows > max_rows or bytes + j.bytes > max_bytes) then
