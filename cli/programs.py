@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,10 @@ QUIET = {
     "PYTHONUNBUFFERED": "1",
 }
 IO_THREADS = 8
+CONNECTIONS = 8192
+"""Connections that the API keeps open, most of them idle: Granian takes no more while so many are open."""
+SPARE_FILES = 1024
+"""What the API opens besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def _api(settings: Settings, folder: DataFolder, shape: Shape) -> Program:
     command: tuple[str, ...] = (
         sys.executable, "-P", "-m", "granian", "--interface", "wsgi", "--factory", "api:create_app",
         "--host", shape.host, "--port", str(shape.port), "--workers", "1", "--no-ws",
-        "--blocking-threads", str(threads), "--backpressure", str(2 * threads),
+        "--blocking-threads", str(threads), "--backpressure", str(CONNECTIONS),
         "--workers-kill-timeout", "4", "--log-level", "warning",
     )  # fmt: skip
     certificate, key = settings.http.tls_certificate, settings.http.tls_key
@@ -82,7 +87,16 @@ def _api(settings: Settings, folder: DataFolder, shape: Shape) -> Program:
     extra = {}
     if not settings.http.public_url and not is_any_address(shape.host):
         extra["HEADRACE_HTTP__PUBLIC_URL"] = address(shape, is_secure=certificate is not None)
-    return Program("api", command, _environment(settings, **extra), folder.run)
+    return Program("api", command, _environment(settings, **extra), folder.run, before=allow_connections)
+
+
+def allow_connections() -> None:
+    """Lets this process, and what it starts, open a file for each connection, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + SPARE_FILES
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _worker(

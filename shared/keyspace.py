@@ -12,7 +12,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:queue:{line}        zset    waiting jobs by virtual finish time
     P:{s}:born:{line}         zset    the same jobs by creation time, to tell the age of the oldest
     P:{s}:load:{line}         hash    rows and bytes waiting, virtual clock v; of each flow its finish f: and count n:
-    P:{s}:pace:{queue}        hash    decayed sums of rows computed and of milliseconds that work waited, and the last end
+    P:{s}:pace:{queue}        hash    decayed sums of rows done and of milliseconds that work waited
     P:{s}:pace:{account}|     hash    the same of an account, over all its queues
     P:{s}:ready:{pool}        zset    lines with work, by their turn in a round robin
     P:{s}:pools               set     the pools that ever had work

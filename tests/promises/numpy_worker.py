@@ -34,11 +34,18 @@ class Engine:
 
     def __init__(self, version: ModelVersion) -> None:
         self.version_id, self.signature = version.id, version.signature
+        pause = SIGNALS / f"pause-{version.id}"
+        self._pause = float(pause.read_text()) if pause.exists() else 0.0
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         rows = inputs["x"]
         with (SIGNALS / "computed").open("a") as log:
             log.write("".join(f"{value} {command} {len(rows)}\n" for value, command in rows.tolist()))
+        if self._pause and rows.any():  # a warm-up is all zeros
+            values = " ".join(str(value) for value, _ in rows.tolist())
+            with (SIGNALS / "batches").open("a") as log:
+                log.write(f"{self.version_id} {values}\n")
+            time.sleep(self._pause)
         for value, command in rows.tolist():
             if command == HOLD:
                 (SIGNALS / f"holding-{value}").touch()
@@ -63,6 +70,9 @@ def _cache() -> ModelCache:
         if (SIGNALS / f"broken-{version.id}").exists():
             (SIGNALS / f"failed-{version.id}-{time.time_ns()}").touch()
             raise ValueError("the file is broken")
+        if (SIGNALS / f"slow-load-{version.id}").exists():
+            (SIGNALS / f"loading-{version.id}-{os.getpid()}").touch()
+            time.sleep(float((SIGNALS / f"slow-load-{version.id}").read_text()))
         (SIGNALS / f"loaded-{version.id}-{os.getpid()}").touch()
         return Engine(version)
 

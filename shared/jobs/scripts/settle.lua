@@ -10,13 +10,14 @@ local claim, batches, decode_ms, compute_ms = ARGV[2], ARGV[3], tonumber(ARGV[4]
 local out, mine, speeds = {}, {}, {}
 
 local function drained(name, j)                  -- adds to what left a queue or an account, and since when it waited
-  local s = speeds[name] or {rows = 0, since = j.created}
-  speeds[name] = {rows = s.rows + j.rows, since = math.min(s.since, j.created)}
+  local s = speeds[name] or {rows = 0, since = j.created, begun = j.started}
+  speeds[name] = {rows = s.rows + j.rows, since = math.min(s.since, j.created), begun = math.min(s.begun, j.started)}
 end
 local function learn(name, s)                    -- the last ten seconds in which work waited weigh most
   local pace = key('pace', name)
   local p = call('HMGET', pace, 'rows', 'ms', 'at')
-  local ms = math.max(0, now - math.max(s.since, tonumber(p[3] or 0)))
+  local ms = now - math.max(s.since, tonumber(p[3] or 0))
+  ms = math.max(0, math.min(ms, now - s.begun + (p[3] and 2000 or 0)))   -- an hour without workers tells nothing
   local old = math.exp(-ms / 10000)
   call('HSET', pace, 'rows', (p[1] or 0) * old + s.rows, 'ms', (p[2] or 0) * old + ms, 'at', now)
   call('PEXPIRE', pace, 86400000)

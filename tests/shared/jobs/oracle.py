@@ -140,7 +140,8 @@ class Oracle(Errands):
         for name in {name for name, _ in drained}:
             jobs = [r for other, r in drained if other == name]
             rows, waited, at = self.paces.get(name, (0.0, 0.0, 0))
-            ms = max(0, self.now - max(at, min(r.created for r in jobs)))
+            ms = self.now - max(at, min(r.created for r in jobs))
+            ms = max(0, min(ms, self.now - min(r.started for r in jobs) + (2000 if name in self.paces else 0)))
             old = math.exp(-ms / 10_000)
             self.paces[name] = (rows * old + sum(r.rows for r in jobs), waited * old + ms, self.now)
 
