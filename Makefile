@@ -1,11 +1,12 @@
 # The commands of this repository; `make` alone lists them. Each works on a fresh clone: .venv is made when it is needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long soak bench lint format up clean
+.PHONY: help demo test test-long soak chaos bench lint format up clean
 
 # Tells `make-venv` which Python to use; empty takes the first of python3.13, python3.12, python3.11, python3.
 PYTHON ?=
 export PYTHON
+MINUTES ?= 60
 
 BIN := .venv/bin
 INSTALLED := .venv/.demo-installed
@@ -28,6 +29,10 @@ test-long: $(DEVELOPED) ## The tests that need root, containers, another user or
 
 soak: $(DEVELOPED) ## What takes longer still; results under benchmarks/results
 	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.chaos --minutes $(MINUTES) --store
+
+chaos: $(DEVELOPED) ## Break the running service for MINUTES (60) and check that nothing was lost
+	$(BIN)/python -m benchmarks.chaos --minutes $(MINUTES) --store
 
 bench: $(DEVELOPED) ## Measure the cost of a job; results under benchmarks/results
 	$(BIN)/python -m benchmarks

@@ -61,7 +61,7 @@ def _webhook_under_a_new_id_at_each_try() -> None:
 
 
 def _webhook_is_forgotten_after_a_failure() -> None:
-    _replace("conclude", "if outcome == 'retry' then call('ZADD', lane, due, name)", "if false then call('TIME')")
+    _replace("conclude", "if outcome == 'retry' or outcome == 'later' then", "if false then")
 
 
 def _one_key_makes_two_jobs() -> None:

@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "HEADRACE_INFERENCE__THREADS": "1",
     "HEADRACE_JOBS__PREDICTION_DEADLINE_SECONDS": "600",
     "HEADRACE_JOBS__MAX_RELEASES": "20",
+    # Workers are killed so often here that three lone deaths happen to jobs that did nothing.
+    "HEADRACE_JOBS__MAX_ALONE": "5",
     "HEADRACE_OUTGOING__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
     "HEADRACE_OUTGOING__FETCH_TRIES": "8",
     "HEADRACE_OUTGOING__FETCH_TIMEOUT_SECONDS": "5",

@@ -1,0 +1,42 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def play(folder: Path, *options: str) -> tuple[int, dict[str, Any], str]:
+    command = [sys.executable, "-m", "benchmarks.chaos", "--seed", "20261124", "--folder", str(folder), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    try:
+        return done.returncode, json.loads(done.stdout), done.stderr
+    except json.JSONDecodeError:
+        raise AssertionError(f"the run ended with {done.returncode}:\n{done.stderr[-3000:]}") from None
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1000)
+def test_two_minutes_of_faults_break_no_promise(tmp_path: Path) -> None:
+    status, result, log = play(tmp_path, "--minutes", "2")
+
+    assert result["first_violations"] == [], log[-2000:]
+    assert status == 0
+    assert result["jobs"] > 100
+    assert sum(result["faults"].values()) > 20
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize(
+    ("defect", "sentence"),
+    [("rows_are_swapped", "answered"), ("settle_without_the_fence", "went from canceled to succeeded")],
+)
+def test_a_defect_planted_in_the_running_product_is_found(tmp_path: Path, defect: str, sentence: str) -> None:
+    status, result, _ = play(tmp_path, "--minutes", "0.7", "--defect", defect)
+
+    assert status == 1
+    assert any(sentence in found for found in result["first_violations"]), result["first_violations"]
