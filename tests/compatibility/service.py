@@ -135,7 +135,7 @@ class Service:
             "HEADRACE_HTTP__THREADS": "96",
             "HEADRACE_QUEUE__ACCOUNT_MAX_ROWS": str(ROWS_OF_AN_ACCOUNT),
             "HEADRACE_HTTP__HEARTBEAT_SECONDS": "1",
-            "HEADRACE_HTTP__KEEPALIVE_SECONDS": "1",
+            "HEADRACE_HTTP__KEEPALIVE_SECONDS": "0.4",
             **more,
             "HEADRACE_FILES__INLINE_OUTPUT_BYTES": "2000",
             # What the tests listen on: receivers of webhooks.
