@@ -4,6 +4,7 @@ import importlib.metadata
 
 import click
 
+from cli.backup import backup, restore
 from cli.datasets import datasets
 from cli.demo import demo
 from cli.doctor import doctor
@@ -35,7 +36,7 @@ def headrace() -> None:
     """
 
 
-for _command in (up, demo, predict, train, jobs, models, datasets, files, webhooks, keys, doctor):
+for _command in (up, demo, predict, train, jobs, models, datasets, files, webhooks, keys, backup, restore, doctor):
     headrace.add_command(_command)
 
 

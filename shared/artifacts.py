@@ -93,6 +93,20 @@ class ArtifactStore:
                 return []
         return sorted(name for name in (child.rstrip("/").rsplit("/", 1)[-1] for child in children) if name[0] != ".")
 
+    def walk(self) -> list[str]:
+        """Paths of all files, but those that are still being written; those that make others public come last."""
+        with self._translated("its root"):
+            if not self._is_local:
+                self._fs.invalidate_cache()
+            found = self._fs.find(self._root)
+        start = len(self._root.rstrip("/")) + 1
+        paths = [path[start:] for path in found]
+        names = ("version.json", "manifest.json")
+        return sorted(
+            (path for path in paths if not path.rpartition("/")[2].startswith(".")),
+            key=lambda path: (path.endswith(names), path),
+        )
+
     def delete(self, path: str) -> None:
         """Removes a file or a folder with all in it; nothing happens where there is none."""
         with self._translated(path):

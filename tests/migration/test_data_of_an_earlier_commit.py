@@ -50,8 +50,8 @@ def test_todays_code_serves_the_data_of_an_earlier_commit(site: Site, facts: dic
     # Jobs that waited, that were suspects, and that a worker held which has died meanwhile.
     site.start_all("inference-1", "io-1")
     outputs = {
-        "waiting": [10], "low": [[12], [14]], "suspect": [16], "hook0": [18], "hook1": [20], "plain": [22], "large": [24],
-        "lapsed": [6],
+        "waiting": [10], "low": [[12], [14]], "suspect": [16], "hook0": [18], "hook1": [20], "plain": [22],
+        "large": [24], "lapsed": [6],
     }  # fmt: skip
     for name, output in outputs.items():
         job = site.ended(jobs[name])
