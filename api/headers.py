@@ -116,7 +116,8 @@ def _held(seconds: float, settings: Settings) -> Wait:
     seconds = min(seconds, settings.http.max_wait_seconds)
     if seconds <= 0:
         return NO_WAIT
-    beat = settings.http.keepalive_seconds
+    # A client that names its wait gives up half a second after it.
+    beat = min(settings.http.keepalive_seconds, seconds / 2)
     text = request.environ.get("HTTP_X_STAINLESS_READ_TIMEOUT", "")
     if not _SECONDS.fullmatch(text):
         return Wait(seconds, beat)
