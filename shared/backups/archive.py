@@ -18,6 +18,7 @@ from typing import IO, Any, BinaryIO, cast
 from shared.artifacts import ArtifactStore
 from shared.backups.keys import KeyCopier
 from shared.errors import InvalidInput
+from shared.jobs.job import SCHEMA
 
 FORMAT = 1
 _HEAD, _KEYS, _LIST, _FILES = "backup.json", "keys.jsonl", "files.json", "artifacts/"
@@ -54,7 +55,7 @@ def write_backup(path: Path, keys: KeyCopier, store: ArtifactStore, progress: Pr
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-                _add(tar, _HEAD, {"format": FORMAT, "created_at": created})
+                _add(tar, _HEAD, {"format": FORMAT, "schema": SCHEMA, "created_at": created})
                 with tempfile.TemporaryFile(dir=path.parent) as lines:
                     count = keys.dump(cast(BinaryIO, lines), lambda done: progress("keys", done))
                     info = tarfile.TarInfo(_KEYS)
@@ -129,8 +130,8 @@ def _checked(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 while piece := file.read(_PIECE):
                     digest.update(piece)
                 seen[member.name.removeprefix(_FILES)] = {"bytes": member.size, "sha256": digest.hexdigest()}
-    if head.get("format") != FORMAT:
-        raise InvalidInput(f"{path} is no backup of this form; restore it with the release that made it.")
+    if head.get("format") != FORMAT or head.get("schema", 0) > SCHEMA:
+        raise InvalidInput(f"{path} is no backup that this release can read; restore it with the one that made it.")
     if listed is None or listed != seen:
         raise InvalidInput(f"{path} is not a whole backup: files are missing or changed.")
     return head, listed

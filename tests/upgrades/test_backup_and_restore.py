@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from shared.api_keys import ApiKeys
 from shared.datasets.dataset import Dataset, Split
 from shared.datasets.store import DatasetStore
-from shared.jobs.job import JobStatus
+from shared.jobs.job import SCHEMA, JobStatus
 from tests.promises.conftest import HOLD, MODEL, PLAIN
 from tests.shared.jobs.wire import Wire, text
 from tests.upgrades.site import Site
@@ -48,6 +50,8 @@ def _state(site: Site) -> tuple[Any, ...]:
     )
 
 
+@pytest.mark.long
+@pytest.mark.timeout(200)
 def test_a_service_that_runs_is_backed_up_and_restored_into_an_empty_one_that_goes_on(
     make_site: Callable[..., Site], tmp_path: Path
 ) -> None:
@@ -117,12 +121,14 @@ def test_a_service_that_runs_is_backed_up_and_restored_into_an_empty_one_that_go
     assert second.jobs.get(held["id"]).status is JobStatus.SUCCEEDED  # type: ignore[union-attr]
 
 
-def test_half_a_backup_is_refused_and_nothing_is_changed(site: Site, tmp_path: Path) -> None:
+def test_half_a_backup_or_one_of_a_later_release_is_refused_and_nothing_is_changed(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "backup.tar"
     assert headrace(site, "backup", str(file)).returncode == 0
     data = file.read_bytes()
     keys = sorted(site.redis.keys())
-    for broken in (data[: len(data) // 2], data.replace(b"NumPy engine", b"NumPy Engine"), b"no archive"):
+    later = data.replace(f'"schema": {SCHEMA},'.encode(), f'"schema": {SCHEMA + 1},'.encode(), 1)
+    assert later != data
+    for broken in (data[: len(data) // 2], data.replace(b"NumPy engine", b"NumPy Engine"), b"no archive", later):
         file.write_bytes(broken)
         refused = headrace(site, "restore", str(file), "--replace")
         assert refused.returncode == 1 and "backup" in refused.stderr, refused.stderr

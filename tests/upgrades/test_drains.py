@@ -65,6 +65,7 @@ def test_a_stopping_api_answers_whom_it_holds_ends_its_streams_and_is_gone(site:
         assert reader.said == [("status", "starting")]
 
 
+@pytest.mark.long
 def test_a_stopping_inference_worker_answers_its_batch_and_hands_back_what_it_took_ahead(
     make_site: Callable[..., Site],
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_stopping_inference_worker_answers_its_batch_and_hands_back_what_it_to
     assert site.ended(second["id"], 20)["attempt"] == 2
 
 
+@pytest.mark.long
 def test_a_stopping_io_worker_ends_its_delivery_and_hands_its_download_over(
     make_site: Callable[..., Site], receive: Callable[..., Receiver]
 ) -> None:
