@@ -1,6 +1,10 @@
 from collections.abc import Callable
 
+import pytest
+
+from shared.errors import TooManyRequests
 from tests.promises.conftest import MODEL, PLAIN, Stack
+from tests.promises.crowd import submit
 
 
 def test_a_full_queue_answers_429_with_a_small_whole_retry_after(make_stack: Callable[..., Stack]) -> None:
@@ -27,3 +31,22 @@ def test_an_account_at_its_limit_leaves_room_for_another(make_stack: Callable[..
     assert stack.call("POST", f"/v1/models/{MODEL}/predictions", body).status_code == 429
     stack.key, _ = ApiKeys(stack.redis, stack.settings).create("other", "tests", ["admin"])
     assert stack.call("POST", f"/v1/models/{MODEL}/predictions", body).status_code == 201
+
+
+def test_admission_bounds_the_memory_of_redis(make_stack: Callable[..., Stack]) -> None:
+    limit = 500_000
+    stack = make_stack(HEADRACE_QUEUE__MAX_BYTES=str(limit))
+
+    def memory() -> int:
+        return int(stack.redis.info("memory")["used_memory"])
+
+    empty = memory()
+    with pytest.raises(TooManyRequests):
+        while True:
+            submit(stack, range(1, 1001))
+    full = memory()
+    for _ in range(100):
+        with pytest.raises(TooManyRequests):
+            submit(stack, range(1, 1001))
+    assert limit * 0.9 < full - empty < 2 * limit
+    assert memory() - full < limit / 10
