@@ -36,7 +36,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:files:{account}     zset    ids of an account's files by creation time
     P:{s}:file-bytes          hash    account -> bytes of its files
     P:{s}:file-ends           zset    account|id|bytes of files by the time they end, to clean the listings
-    P:{s}:spilled             zset    paths of inputs, outputs, uploads, files and checkpoints, by the time to delete them
+    P:{s}:spilled             zset    paths of inputs, outputs, uploads, files, checkpoints, by the time to delete them
     P:{s}:runs                hash    owner/name -> predictions and trainings that were ever made with the model
     P:{s}:totals              hash    figures for metrics: jobs by kind:status, and sums of milliseconds
 

@@ -117,7 +117,8 @@ class Outgoing:
         """Counts what a held job fetches: so many bytes, beside its own.
 
         Returns:
-            ``held``; ``full`` where its account has no room for them now; ``gone`` where it is not held. And its own bytes.
+            ``held``; ``full`` where its account has no room for them now; ``gone`` where it is not held. And its own
+            bytes.
         """
         state, own = self._call("weigh", job_id, fetched, self._account_max_bytes)
         return state.decode(), own
