@@ -258,11 +258,11 @@ def main() -> None:
     seed = chosen.seed if chosen.seed is not None else int(time.time())
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="headrace-chaos-"))
     result = Run(folder.resolve(), chosen.minutes, seed, chosen.defect, chosen.callers).play()
-    text = json.dumps(result, indent=2)
     if chosen.store:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"chaos-{datetime.now(UTC):%Y%m%d-%H%M%S}.json").write_text(text + "\n")
-    sys.stdout.write(text + "\n")
+        kept = {name: value for name, value in result.items() if name != "log"}
+        (RESULTS / f"chaos-{datetime.now(UTC):%Y%m%d-%H%M%S}.json").write_text(json.dumps(kept, indent=2) + "\n")
+    sys.stdout.write(json.dumps(result, indent=2) + "\n")
     if result["violations"]:
         raise SystemExit(1)
 
