@@ -129,6 +129,8 @@ class Submission:
         if headers.attempt is not None:
             keep = self._recent.again if headers.attempt else self._recent.begin
             return new.renamed(keep(new.account, _digest(body), new.id))
+        if (seconds := self._settings.http.repeat_seconds) > 0:
+            return new.renamed(self._recent.again(new.account, _digest(body), new.id, seconds))
         return new
 
     def _own(self, job_id: str, account: str) -> Job | None:

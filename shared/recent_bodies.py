@@ -1,4 +1,4 @@
-"""Remembers for two minutes which job a body made, for clients that announce a repetition but send no key.
+"""Remembers for a while which job a body made, for clients that repeat themselves but send no key.
 
 The id is kept before the job is submitted, and a repetition is submitted under that same id. Since a submission is
 idempotent by id, it makes no difference whether the first attempt came through.
@@ -31,10 +31,11 @@ class RecentBodies:
             self._redis.set(self._name(account, digest), job_id, ex=WINDOW_SECONDS)
         return job_id
 
-    def again(self, account: str, digest: str, job_id: str) -> str:
-        """The id of the attempt that is repeated; the id given here where none is known."""
+    def again(self, account: str, digest: str, job_id: str, seconds: float = WINDOW_SECONDS) -> str:
+        """The id of the attempt that is repeated; the id given here where none is known, and so long from now on."""
+        life = max(1, int(seconds * 1000))
         with translated():
-            known: Any = self._redis.set(self._name(account, digest), job_id, ex=WINDOW_SECONDS, nx=True, get=True)
+            known: Any = self._redis.set(self._name(account, digest), job_id, px=life, nx=True, get=True)
         return known.decode() if known else job_id
 
     def _name(self, account: str, digest: str) -> str:

@@ -182,6 +182,8 @@ class HttpSettings(SettingGroup):
     """Longest wait that ``Prefer: wait`` and ``?wait=`` are given."""
     keepalive_seconds: Annotated[float, Field(ge=0)] = 5.0
     """After how long a held create begins its reply and sends a space, and again each time, so that no client's read timeout ends it; 0 sends none, for proxies that hold back what they pass on."""
+    repeat_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Within this time an equal create of one account makes no second job although it announces no repetition, for clients that repeat silently when a connection breaks; 0, the default, lets equal requests be as many jobs."""
     rate_limit_creates_per_minute: Annotated[int, Field(ge=0)] = 0
     """Predictions and trainings that one key may make in a minute, a few more at once; 0 is no limit."""
     rate_limit_requests_per_minute: Annotated[int, Field(ge=0)] = 0

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from api import create_app
+from shared.connections import Redis
 from shared.jobs.queue import JobQueue
 from shared.models.version import ModelVersion
+from shared.settings import HttpSettings, Settings
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
@@ -185,6 +188,22 @@ def test_an_announced_repetition_finds_the_job_and_an_equal_request_makes_anothe
     first, repeated, another = post("0"), post("1"), post("0")
     assert first == repeated != another
     assert post("2") == another
+    assert count_jobs() == 2
+
+
+def test_a_silent_repetition_finds_the_job_where_that_is_set(
+    settings: Settings, redis: Redis, api_key: str, body: Body, count_jobs: Callable[..., int]
+) -> None:
+    app = create_app(settings.model_copy(update={"http": HttpSettings(repeat_seconds=60)}), sweeps=False)
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {api_key}"
+    first, again = (client.post("/v1/predictions", json=body).json["id"] for _ in range(2))  # type: ignore[index]
+    other = client.post("/v1/predictions", json=body | {"webhook_events_filter": ["completed"]}).json
+
+    app.extensions["headrace"].waiting.stop()
+    app.extensions["headrace"].redis.close()
+    assert first == again
+    assert other is not None and other["id"] != first
     assert count_jobs() == 2
 
 
