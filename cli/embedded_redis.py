@@ -148,7 +148,7 @@ class EmbeddedRedis:
         lines = {
             "dir": _quoted(str(self._folder.redis)),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": self._settings.redis.append_fsync,
             "save": '""',
             "maxmemory-policy": "noeviction",
             "daemonize": "no",

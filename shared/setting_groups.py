@@ -24,6 +24,8 @@ class RedisSettings(SettingGroup):
     """Certificate authority file for ``rediss://``; the system's authorities unless given."""
     prefix: str = Field("headrace", pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """First part of every key, Celery's too, so that several services can share a server."""
+    append_fsync: Literal["everysec", "always"] = "everysec"
+    """When the server that ``up`` starts writes its append-only file to the disk: each second, or before every answer, so that a power cut loses nothing."""
     socket_timeout_seconds: Seconds = 5.0
     """How long one command may take before the service counts as unavailable."""
     connect_timeout_seconds: Seconds = 1.0

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,10 @@ from shared.settings import RedisSettings, Settings
 class Run:
     """One run over a data folder, as ``up`` has it, with nothing but the server."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, **redis: Any) -> None:
         self.folder = DataFolder(root)
         self.folder.make()
-        self.settings = Settings(data_dir=root, redis=RedisSettings(prefix="headrace", socket_timeout_seconds=0.5))
+        self.settings = Settings(data_dir=root, redis=RedisSettings(socket_timeout_seconds=0.5, **redis))
         self.run_file = RunFile(self.folder.run_file)
         self.supervisor = Supervisor(self.run_file, LogFiles(self.folder.logs), print)
         self.embedded = EmbeddedRedis(self.folder, self.settings)
@@ -41,11 +42,11 @@ class Run:
 
 
 @pytest.fixture
-def run_over() -> Iterator[Callable[[Path], Run]]:
+def run_over() -> Iterator[Callable[..., Run]]:
     runs: list[Run] = []
 
-    def make(root: Path) -> Run:
-        runs.append(Run(root))
+    def make(root: Path, **redis: Any) -> Run:
+        runs.append(Run(root, **redis))
         return runs[-1]
 
     yield make
@@ -63,6 +64,13 @@ def short_path() -> Iterator[Path]:
     """A folder whose path leaves room for a socket's, whatever the test is called."""
     with tempfile.TemporaryDirectory(prefix="hr-") as folder:
         yield Path(folder)
+
+
+def test_the_server_syncs_before_every_answer_where_that_is_set(short_path: Path, run_over: Callable[..., Run]) -> None:
+    run = run_over(short_path, append_fsync="always")
+
+    with run.redis(run.start()) as redis:
+        assert redis.config_get("appendfsync") == {"appendfsync": "always"}
 
 
 def test_the_server_is_durable_evicts_nothing_and_listens_on_a_private_socket_only(
