@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shared.artifacts import ArtifactStore
 from shared.datasets.dataset import Dataset
-from shared.errors import JobError
+from shared.errors import JobError, Unavailable
 from workers.images import open_image
 
 Pixels = NDArray[np.uint8]
@@ -82,6 +82,7 @@ def open_examples(
 
     Raises:
         JobError: A file is missing or is not what was published.
+        Unavailable: One came damaged out of a store that is elsewhere.
     """
     here = store.local_path(dataset.folder)
     for path, facts in dataset.files.items():
@@ -93,6 +94,8 @@ def open_examples(
         except FileNotFoundError as error:
             raise JobError(f"the data set {dataset.digest} was deleted or lacks its file {path}") from error
         if digest != facts["sha256"]:
+            if here is None:  # a copy, which may have been cut off on its way
+                raise Unavailable(f"The file {path} of data set {dataset.digest} came damaged; try again.")
             raise JobError(f"the file {path} of data set {dataset.digest} was changed; upload the set again")
     return {split: Examples(dataset, split, here or folder) for split in dataset.splits}
 

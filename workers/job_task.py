@@ -3,12 +3,12 @@
 Every kind but predictions goes this way. Engines are plain functions of a ``Run``; what they raise decides how the job
 goes on, here and nowhere else:
 
-    returns a dict            succeeded
-    JobError                  failed with that error
-    JobCanceled               nothing: the record was moved by somebody else
-    JobReleased               handed back; another worker goes on from the checkpoint
-    Unavailable               tried again after a pause, under the same claim; failed when that was in vain
-    anything else             failed with E1000, the traceback in the worker's log
+    returns a dict                  succeeded
+    JobError                        failed with that error
+    JobCanceled                     nothing: the record was moved by somebody else
+    JobReleased                     handed back; another worker goes on from the checkpoint
+    Unavailable, TooManyRequests    tried again after a pause, under the same claim; failed when that was in vain
+    anything else                   failed with E1000, the traceback in the worker's log
 """
 
 import json
@@ -21,7 +21,7 @@ import orjson
 import structlog
 from celery import Task
 
-from shared.errors import JobCanceled, JobError, JobReleased, Unavailable
+from shared.errors import JobCanceled, JobError, JobReleased, TooManyRequests, Unavailable
 from shared.jobs.claim import Outcome
 from shared.jobs.job import Job, JobKind
 from shared.jobs.queue import JobQueue
@@ -35,6 +35,9 @@ Engine = Callable[[Run], Mapping[str, Any]]
 
 FOREIGN_PAUSE_SECONDS = 0.5
 """How long to leave a line alone whose next job this release must not take."""
+# Redis is away, or its memory is full; a store is away, or full.
+_AWAY = (TooManyRequests, Unavailable)
+
 PAUSES = (1.0, 5.0, 15.0, 60.0, 300.0)
 """Seconds between the tries of a job whose store, or Redis, does not answer; after the last it fails."""
 
@@ -178,7 +181,7 @@ def _patiently(run: Run, engine: Engine) -> Mapping[str, Any]:
     for pause in PAUSES:
         try:
             return engine(run)
-        except Unavailable as problem:
+        except _AWAY as problem:
             log.warning("a store does not answer; trying again", seconds=pause, error=str(problem))
             until = time.monotonic() + pause
             while time.monotonic() < until:
@@ -186,5 +189,5 @@ def _patiently(run: Run, engine: Engine) -> Mapping[str, Any]:
                 time.sleep(min(0.1, pause))
     try:
         return engine(run)
-    except Unavailable as problem:
+    except _AWAY as problem:
         raise JobError(problem.detail) from problem

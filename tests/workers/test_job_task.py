@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.connections import Redis
-from shared.errors import JobCanceled, JobReleased, TrainingError, Unavailable
+from shared.errors import JobCanceled, JobReleased, TooManyRequests, TrainingError, Unavailable
 from shared.jobs.job import Job, JobKind, JobStatus, new_job_id
 from shared.jobs.queue import JobQueue, NewJob
 from shared.jobs.store import JobStore
@@ -136,8 +136,11 @@ def test_a_worker_that_shuts_down_hands_its_job_back(drain: Any, job_id: str, jo
     assert stored(jobs, job_id).output == {"attempt": 2}
 
 
+@pytest.mark.parametrize(
+    "fault", [Unavailable("The artifact store failed."), TooManyRequests("The job store is full.", 5)]
+)
 def test_a_store_that_comes_back_costs_a_job_nothing_but_time(
-    drain: Any, job_id: str, jobs: JobStore, monkeypatch: pytest.MonkeyPatch
+    drain: Any, job_id: str, jobs: JobStore, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     monkeypatch.setattr("workers.job_task.PAUSES", (0.01, 0.01, 0.01))
     tries = []
@@ -145,7 +148,7 @@ def test_a_store_that_comes_back_costs_a_job_nothing_but_time(
     def engine(run: Run) -> Mapping[str, Any]:
         tries.append(run.job.attempt)
         if len(tries) < 4:
-            raise Unavailable("The artifact store failed.")
+            raise fault
         return {}
 
     drain(engine)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from shared.artifacts import ArtifactStore
 from shared.datasets.store import DatasetStore
-from shared.errors import JobError, ServiceError, TrainingError, Unavailable
+from shared.errors import JobError, ServiceError, TooManyRequests, TrainingError, Unavailable
 from shared.models.recipes import IMAGE_CLASSIFIER
 from shared.models.registry import ModelRegistry
 from shared.models.version import ModelVersion
@@ -125,7 +125,7 @@ def _faults() -> Iterator[None]:
     """Turns what may go wrong into the job's own error, or into a reason to try again."""
     try:
         yield
-    except Unavailable:
+    except (TooManyRequests, Unavailable):
         raise
     except ServiceError as error:
         raise TrainingError(error.detail) from error
