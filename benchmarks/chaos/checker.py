@@ -1,5 +1,7 @@
 """Says what was broken, from the history of a run and the state at its end alone; it has no code of the product."""
 
+import base64
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,15 +12,13 @@ from typing import Any
 from benchmarks.chaos.commands import DIE, HANG, NAN, RAISE
 
 TERMINAL = ("succeeded", "failed", "canceled")
-MOVES = {
-    "starting": {"starting", "processing", *TERMINAL},
-    "processing": {"processing", "starting", *TERMINAL},
-    "succeeded": {"succeeded"}, "failed": {"failed"}, "canceled": {"canceled"},
-}  # fmt: skip
 CODES = {
     RAISE: {"E1101"}, NAN: {"E1102"}, HANG: {"E1301", "E1101"}, DIE: {"E1301"},
 }  # fmt: skip
 """How a row may fail that was told to, on an engine that obeys."""
+_DATA_URL = "data:application/json;base64,"
+REPLY_SECONDS = 25.0
+"""Callers give a reply up after less than that, so what they saw is no older."""
 SLACK_SECONDS = 45.0
 """How much later than its deadline a job may end: Redis itself may have been away for so long."""
 BEGIN_SLACK_SECONDS = 1.0
@@ -44,9 +44,9 @@ class Seen:
     sights: list[tuple[float, str, Any, str | None, int]] = field(default_factory=list)
     hooks: list[dict[str, Any]] = field(default_factory=list)
     cancel_asked: bool = False
-    canceled: bool = False
     delete_asked: bool = False
-    deleted: bool = False
+    deleted: float = math.inf
+    """When the deletion was answered."""
 
     @property
     def end(self) -> tuple[str, Any, str | None] | None:
@@ -72,8 +72,10 @@ def gather(history: Sequence[Mapping[str, Any]]) -> dict[str, Seen]:
             job.sights.append((line["at"], line["status"], line["output"], line["code"], line["attempt"]))
         elif what == "hook":
             jobs.setdefault(line["id"], Seen(line["id"])).hooks.append(dict(line))
-        elif what in ("cancel asked", "canceled", "delete asked", "deleted"):
+        elif what in ("cancel asked", "delete asked"):
             setattr(jobs.setdefault(line["id"], Seen(line["id"])), what.replace(" ", "_"), True)
+        elif what == "deleted":
+            jobs.setdefault(line["id"], Seen(line["id"])).deleted = line["at"]
     return jobs
 
 
@@ -105,17 +107,19 @@ def check(
 
 
 def _of_job(job: Seen, factors: Mapping[str, float]) -> Iterator[str]:
-    last = "starting"
-    ends = set()
-    for _, status, output, code, _ in sorted(job.sights, key=lambda sight: sight[0]):
-        # Two readers may write down in the other order what they saw in one moment, so an open status may come late.
-        if status in TERMINAL:
-            ends.add((status, repr(output), code))
-        elif last in TERMINAL and status == "starting" and not job.delete_asked:
+    last, ended, ends = "", math.inf, set()
+    for at, status, output, code, _ in sorted(job.sights, key=lambda sight: sight[0]):
+        if status not in TERMINAL:
+            # Two readers may write down in the other order what they saw, but not by more than a reply takes.
+            if at > ended + REPLY_SECONDS:
+                yield f"was {status} again {at - ended:.0f} s after its end"
             continue
-        if status not in MOVES[last] and status in TERMINAL:
+        if last and status != last:
             yield f"went from {last} to {status}"
-        last = status if status in TERMINAL or last not in TERMINAL else last
+        last, ended = status, min(ended, at)
+        ends.add((status, repr(output), code))
+    if any(at > job.deleted + REPLY_SECONDS for at, *_ in job.sights):
+        yield "was there after its deletion"
     if len(ends) > 1:
         yield f"ended in more than one way: {sorted(map(str, ends))[:3]}"
     end = job.end
@@ -133,9 +137,7 @@ def _answer(job: Seen, status: str, output: Any, code: str | None, factors: Mapp
             yield f"a training failed: {code}"
         return
     if status == "succeeded":
-        if isinstance(output, str) and output.startswith(("data:", "http")):
-            return  # a large output; its content is read by the final check
-        answers = _flat(output)
+        answers = _flat(_opened(output))
         right = [value * factors[job.version] for value in job.values]
         if len(answers) != len(right) or any(
             not math.isclose(answer, value, rel_tol=1e-6) for answer, value in zip(answers, right, strict=True)
@@ -197,10 +199,16 @@ def _deadlines(
                     # A process that is stopped between its look at the clock and the model cannot know.
                     if moment > job.deadline + BEGIN_SLACK_SECONDS and not any(a <= moment <= b for a, b in stops):
                         yield f"{job.id}: begun {moment - job.deadline:.2f} s after its deadline"
-        ends = [moment for moment, status, *_ in job.sights if status in TERMINAL]
         opens = [moment for moment, status, *_ in job.sights if status not in TERMINAL]
-        if job.has_own_deadline and opens and max(opens) > job.deadline + SLACK_SECONDS and not ends:
+        if job.has_own_deadline and opens and max(opens) > job.deadline + SLACK_SECONDS:
             yield f"{job.id}: open {max(opens) - job.deadline:.0f} s after its deadline"
+
+
+def _opened(output: Any) -> Any:
+    """An output; one too large for a reply comes as data URL over plain HTTP."""
+    if isinstance(output, str) and output.startswith(_DATA_URL):
+        return json.loads(base64.b64decode(output.removeprefix(_DATA_URL)))
+    return output
 
 
 def _flat(value: Any) -> list[float]:

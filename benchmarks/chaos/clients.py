@@ -219,13 +219,12 @@ class Clients:
         headers = {"Cancel-After": str(deadline)} if deadline else {}
         if dice.random() < 0.2:
             headers["Prefer"] = "wait=2"
-        began = time.time()
         reply = self._caller.persist("POST", f"/v1/models/{model}/predictions", body, key, headers)
         if reply is None:
             self._history.add("unknown", key=key)
         elif reply.status_code == 201:
             hooks = {"webhook": "webhook" in body, "events": body.get("webhook_events_filter")}
-            self._accepted(reply.json(), key, values, command, kind="prediction", deadline=deadline, began=began,
+            self._accepted(reply.json(), key, values, command, kind="prediction", deadline=deadline,
                            form=form, **hooks)  # fmt: skip
         else:
             self._history.add("refused", key=key, status=reply.status_code, text=reply.text[:200])
@@ -259,7 +258,6 @@ class Clients:
         reply = self._caller.call("POST", f"/v1/predictions/{job_id}/cancel")
         if reply is not None and reply.status_code == 200:
             self.saw(reply.json())
-            self._history.add("canceled", id=job_id, status=reply.json()["status"])
 
     def _some(self, dice: random.Random) -> str | None:
         with self._lock:

@@ -1,3 +1,5 @@
+import base64
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +39,11 @@ def verdict(*lines: Line, computed: list[tuple[float, int, int]] | None = None, 
     return check(lines, {VERSION: 2.0}, computed or [], state)
 
 
+def data_url(output: Any) -> str:
+    return "data:application/json;base64," + base64.b64encode(json.dumps(output).encode()).decode()
+
+
+DELETED = {"at": T0 + 3, "what": "deleted", "id": "j1"}
 SOUND: list[Line] = [accepted(), saw("starting", at=0), saw("processing"), saw("succeeded", at=2), hook()]
 
 
@@ -54,6 +61,14 @@ def test_a_sound_history_is_found_sound() -> None:
 )
 def test_what_was_asked_for_is_no_violation(facts: Line, sight: Line) -> None:
     assert verdict(accepted(webhook=False, **facts), sight) == []
+
+
+def test_a_large_output_is_opened() -> None:
+    assert verdict(accepted(webhook=False), saw("succeeded", output=data_url({"y": [14.0]}))) == []
+
+
+def test_a_late_reply_of_an_earlier_reading_is_no_violation() -> None:
+    assert verdict(*SOUND, saw("processing", at=10)) == []
 
 
 def test_a_job_that_went_back_to_wait_is_no_violation() -> None:
@@ -78,6 +93,13 @@ def test_a_job_that_went_back_to_wait_is_no_violation() -> None:
         ("not signed", lambda: [*SOUND[:-1], hook(signed=False)]),
         ("a webhook told of", lambda: [*SOUND[:-1], hook("failed")]),
         ("nobody asked for", lambda: [accepted(webhook=False), saw("succeeded"), hook()]),
+        ("answered", lambda: [accepted(webhook=False), saw("succeeded", output=data_url({"y": [16.0]}))]),
+        ("was processing again", lambda: [*SOUND, saw("processing", at=40)]),
+        ("went from canceled to succeeded", lambda: [saw("canceled", at=1, code="E1403"), *SOUND]),
+        (
+            "after its deletion",
+            lambda: [*SOUND, {"at": T0 + 3, "what": "deleted", "id": "j1"}, saw("succeeded", at=40)],
+        ),
         ("made 2 jobs", lambda: [*SOUND, accepted("j2", key="key of j1", webhook=False), saw("succeeded", "j2")]),
     ],
 )
