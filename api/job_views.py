@@ -14,7 +14,7 @@ from api.services import Services, services
 from api.submission import as_created
 from shared.errors import NotFound
 from shared.jobs.job import Job, JobKind, JobStatus
-from shared.jobs.queue import NewJob
+from shared.jobs.new_job import NewJob
 from shared.jobs.view import job_path
 
 
@@ -34,14 +34,13 @@ def create_job(new: NewJob, headers: JobHeaders, pieces: Iterable[bytes]) -> tup
 def show_job(job_id: str, kinds: Sequence[JobKind]) -> Response:
     """The caller's job, after its end if the query waits for that."""
     found = services()
-    wait, account = read_wait_query(found.settings), caller().account
-    answer = found.submission.read(job_id, account)
-    if answer is None or answer.job.kind not in kinds or not owns(answer.job):
+    wait = read_wait_query(found.settings)
+    known = found.submission.read(job_id, caller().account)
+    if known is None or known.kind not in kinds or not owns(known):
         raise _not_found(job_id)
-    if wait.seconds > 0 and not answer.job.is_terminal:
-        answer = found.submission.read(job_id, account, wait)
-        if answer is None:
-            raise _not_found(job_id)
+    answer = found.submission.follow(known, wait)
+    if answer is None:
+        raise _not_found(job_id)
     base = found.urls.base
     return job_reply(answer, lambda job: _whole(found, job, base), wait.beat_seconds)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from api.headers import NO_WAIT, JobHeaders, Wait
+from api.headers import JobHeaders, Wait
 from api.holding import Hold
 from api.waiting import Seat, Waiting
 from shared.connections import Redis
@@ -86,22 +86,24 @@ class Submission:
                 return self._wait(seat, headers.wait, stack, fresh, lambda: fresh.job) or fresh
         return self._replayed(submitted.id, new.account, headers.wait)
 
-    def read(self, job_id: str, account: str, wait: Wait = NO_WAIT) -> Answer | None:
-        """An account's job as it is, after its end if that comes in time; ``None`` where it has no such job."""
-        job = self._own(job_id, account)
-        if job is None:
-            return None
+    def read(self, job_id: str, account: str) -> Job | None:
+        """An account's job as it is; ``None`` where it has no such job."""
+        job = self._jobs.get(job_id) if is_job_id(job_id) else None
+        return job if job is not None and job.account == account else None
+
+    def follow(self, job: Job, wait: Wait) -> Answer | None:
+        """A job that was read, after its end if that comes in time; ``None`` where it was deleted meanwhile."""
         if job.is_terminal or wait.seconds <= 0:
             return Answer(job)
         with ExitStack() as stack:
-            seat = self._seat(job_id, wait, stack)
+            seat = self._seat(job.id, wait, stack)
             if seat is None:
                 return Answer(job)
-            self._queue.watch(job_id, seat.channel)
-            job = self._jobs.get(job_id)
-            if job is None or job.is_terminal:
-                return None if job is None else Answer(job)
-            return self._wait(seat, wait, stack, Answer(job), lambda: self._jobs.get(job_id))
+            self._queue.watch(job.id, seat.channel)
+            now = self._jobs.get(job.id)
+            if now is None or now.is_terminal:
+                return None if now is None else Answer(now)
+            return self._wait(seat, wait, stack, Answer(now), lambda: self._jobs.get(job.id))
 
     def peek(self, job_id: str, account: str) -> Job | None:
         """An account's job without its data; ``None`` where it has no such job."""
@@ -133,10 +135,6 @@ class Submission:
             return new.renamed(self._recent.again(new.account, _digest(body), new.id, seconds))
         return new
 
-    def _own(self, job_id: str, account: str) -> Job | None:
-        job = self._jobs.get(job_id) if is_job_id(job_id) else None
-        return job if job is not None and job.account == account else None
-
     def _seat(self, job_id: str, wait: Wait, stack: ExitStack) -> Seat | None:
         return stack.enter_context(self._waiting.seat(job_id)) if wait.seconds > 0 else None
 
@@ -157,7 +155,8 @@ class Submission:
         return replace(known, hold=hold)
 
     def _replayed(self, job_id: str, account: str, wait: Wait) -> Answer:
-        answer = self.read(job_id, account, wait)
+        job = self.read(job_id, account)
+        answer = self.follow(job, wait) if job is not None else None
         if answer is None:
             raise NotFound("The job that this request made before has been deleted.")
         return answer

@@ -15,7 +15,7 @@ from shared.api_keys import ApiKey
 from shared.errors import Unavailable
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob, queue_of
+from shared.jobs.new_job import NewJob, queue_of
 
 
 def create_upload_job(

@@ -18,7 +18,8 @@ from typing import Any
 
 from shared.connections import open_redis
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.settings import QueueSettings, RedisSettings, Settings
 from tests.conftest import RedisServer
 

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from shared.connections import Redis, open_keyspace, translated
 from shared.heartbeats import Heartbeats
 from shared.jobs.job import JobKind, JobStatus
-from shared.jobs.queue import subject_of
+from shared.jobs.new_job import subject_of
 from shared.keyspace import SHARDS
 from shared.settings import Settings
 from shared.webhooks.figures import WebhookFigures

@@ -110,8 +110,7 @@ def _example(owner: str, name: str, job_id: str) -> dict[str, Any]:
     if not job_id:
         return {}
     found = services()
-    answer = found.submission.read(job_id, caller().account)
-    job = None if answer is None else answer.job
+    job = found.submission.read(job_id, caller().account)
     if job is None or job.kind is not JobKind.PREDICTION or job.model != f"{owner}/{name}":
         raise InvalidInput(f"{job_id} is no prediction of yours with {owner}/{name}.", "default_example", "unknown")
     if job.status is not JobStatus.SUCCEEDED or job.data_removed:

@@ -28,7 +28,7 @@ from api.webhook_requests import WEBHOOK_FIELDS, read_webhook
 from shared.errors import Forbidden, InvalidInput
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob, queue_of
+from shared.jobs.new_job import NewJob, queue_of
 from shared.models.deployments import Deployment
 from shared.models.signature import OPTION_NAMES
 from shared.models.version import ModelVersion

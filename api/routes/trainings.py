@@ -20,7 +20,7 @@ from api.webhook_requests import read_webhook
 from shared.errors import Forbidden, InvalidInput, NotFound
 from shared.jobs.bells import pool_of
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob, queue_of
+from shared.jobs.new_job import NewJob, queue_of
 from shared.models.recipes import find_recipe
 from shared.models.version import RESERVED_OWNER, is_name
 

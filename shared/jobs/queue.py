@@ -16,12 +16,10 @@ from shared.jobs.bells import Bells
 from shared.jobs.claim import Outcome, Taken, TakenJob, parts
 from shared.jobs.job import WEIGHTS, JobKind
 from shared.jobs.lua import Scripts
-from shared.jobs.new_job import NewJob, Submitted, queue_of, subject_of
+from shared.jobs.new_job import NewJob, Submitted, queue_of
 from shared.jobs.paces import Paces
 from shared.jobs.spills import Spills
 from shared.settings import Settings
-
-__all__ = ["LIMIT", "JobQueue", "NewJob", "Submitted", "queue_of", "subject_of"]
 
 LIMIT = 100
 """Most jobs that one call of a script handles, so that no call holds the server for long."""

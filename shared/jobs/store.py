@@ -14,8 +14,9 @@ from shared.errors import InvalidInput
 from shared.heartbeats import Heartbeats
 from shared.jobs.job import WEIGHTS, Job, JobKind, JobStatus, job_from_record
 from shared.jobs.lua import Scripts
+from shared.jobs.new_job import NewJob
 from shared.jobs.paces import Paces
-from shared.jobs.queue import LIMIT, NewJob
+from shared.jobs.queue import LIMIT
 from shared.roles import Role
 from shared.settings import Settings
 

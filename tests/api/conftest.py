@@ -23,7 +23,8 @@ from shared.datasets.dataset import Dataset, Split
 from shared.datasets.store import DatasetStore
 from shared.jobs.claim import Outcome, TakenJob
 from shared.jobs.job import JobKind
-from shared.jobs.queue import JobQueue, queue_of
+from shared.jobs.new_job import queue_of
+from shared.jobs.queue import JobQueue
 from shared.models.registry import ModelRegistry
 from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.models.version import ModelVersion

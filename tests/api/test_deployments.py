@@ -6,7 +6,8 @@ from flask.testing import FlaskClient
 
 from shared.connections import Redis
 from shared.heartbeats import Heartbeats, WorkerInfo
-from shared.jobs.queue import JobQueue, queue_of
+from shared.jobs.new_job import queue_of
+from shared.jobs.queue import JobQueue
 from shared.models.registry import ModelRegistry
 from shared.models.version import ModelVersion
 from shared.settings import Settings

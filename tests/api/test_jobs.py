@@ -7,7 +7,8 @@ from flask.testing import FlaskClient
 
 from shared.connections import Redis
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.models.version import ModelVersion
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="

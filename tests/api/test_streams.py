@@ -15,7 +15,8 @@ from shared.datasets.dataset import Dataset
 from shared.errors import InputError
 from shared.jobs.claim import Outcome
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.models.version import ModelVersion
 from shared.settings import HttpSettings, Settings
 from tests.api.events import Received, events_of, named

@@ -9,8 +9,9 @@ from flask.testing import FlaskClient
 
 from shared.connections import Redis
 from shared.jobs.job import JobKind, new_job_id
+from shared.jobs.new_job import NewJob, queue_of
 from shared.jobs.outgoing import Outgoing
-from shared.jobs.queue import JobQueue, NewJob, queue_of
+from shared.jobs.queue import JobQueue
 from shared.models.version import ModelVersion
 from shared.settings import Settings
 from shared.webhooks.signing import message_id, verify

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob, queue_of
+from shared.jobs.new_job import NewJob, queue_of
 from shared.models.signature import Signature
 from tests.promises.conftest import MODEL, PLAIN, SIGNATURE, Stack
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import NewJob, queue_of
+from shared.jobs.new_job import NewJob, queue_of
 from tests.promises.conftest import DIE, HANG, HOLD, MODEL, PLAIN, RAISE, Stack
 from workers.claims import WATCHDOG_STATUS
 

@@ -9,8 +9,8 @@ import pytest
 from shared.http_client import lane_of
 from shared.jobs.claim import Outcome
 from shared.jobs.job import JobKind, new_job_id
+from shared.jobs.new_job import NewJob, queue_of
 from shared.jobs.outgoing import Outgoing
-from shared.jobs.queue import NewJob, queue_of
 from shared.webhooks.signing import message_id
 from tests.promises.conftest import Stack
 from tests.receivers import Receiver, answer, hang, in_turn

@@ -1,4 +1,4 @@
-from shared.jobs.queue import queue_of
+from shared.jobs.new_job import queue_of
 from tests.promises.conftest import HOLD, MODEL, PLAIN, Stack
 from tests.promises.test_1_no_job_is_ever_stuck import direct_job
 

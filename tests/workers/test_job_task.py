@@ -7,7 +7,8 @@ import pytest
 from shared.connections import Redis
 from shared.errors import JobCanceled, JobReleased, TooManyRequests, TrainingError, Unavailable
 from shared.jobs.job import Job, JobKind, JobStatus, new_job_id
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.jobs.sweeps import Sweeper
 from shared.settings import Settings

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from shared.errors import ServiceError
-from shared.jobs.queue import subject_of
+from shared.jobs.new_job import subject_of
 from shared.models.registry import ModelRegistry
 from shared.settings import InferenceSettings
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import structlog
 
 from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError
-from shared.jobs.queue import JobQueue, subject_of
+from shared.jobs.new_job import subject_of
+from shared.jobs.queue import JobQueue
 from shared.keyspace import SHARDS
 from shared.models.registry import ModelRegistry
 from shared.settings import Settings

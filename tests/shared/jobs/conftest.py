@@ -9,7 +9,8 @@ import pytest
 from shared.connections import Redis
 from shared.jobs.claim import Outcome, Taken
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from tests.conftest import RedisServer
 from tests.shared.jobs.wire import Wire, text
 

@@ -9,7 +9,8 @@ from shared.connections import Redis, open_keyspace, open_redis
 from shared.jobs.claim import Outcome
 from shared.jobs.job import JobKind, new_job_id
 from shared.jobs.lua import Scripts
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.settings import QueueSettings, RedisSettings, Settings
 
 RACERS = 10

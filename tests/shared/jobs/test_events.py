@@ -4,7 +4,8 @@ import pytest
 
 from shared.connections import Redis
 from shared.jobs.events import PAGE, START, History, Place
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.settings import Settings
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from shared.connections import Redis
 from shared.jobs.lua import Scripts, sources
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.keyspace import Keyspace
 
 TAG = Keyspace("headrace").tag()

@@ -6,7 +6,8 @@ from shared.connections import Redis
 from shared.errors import ModelLoadError, PredictionError
 from shared.jobs.claim import Outcome, Taken
 from shared.jobs.job import JobKind, new_job_id
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.settings import Settings, TrainingSettings
 

@@ -11,7 +11,8 @@ from shared.heartbeats import Heartbeats, WorkerInfo
 from shared.jobs.claim import Outcome, Taken
 from shared.jobs.job import JobKind, JobStatus, new_job_id
 from shared.jobs.lua import Scripts
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobPage, JobStore
 from shared.jobs.sweeps import Sweeper
 from shared.settings import JobsSettings, Settings

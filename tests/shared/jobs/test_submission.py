@@ -9,8 +9,9 @@ from shared.connections import Redis
 from shared.errors import IdempotencyMismatch, TooManyRequests
 from shared.jobs.claim import Outcome, Taken
 from shared.jobs.job import JobKind
+from shared.jobs.new_job import NewJob
 from shared.jobs.paces import Paces
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.settings import QueueSettings, Settings
 

@@ -10,7 +10,8 @@ from shared.connections import Redis, broker_url
 from shared.errors import Unavailable
 from shared.jobs.bells import Bells, celery_config
 from shared.jobs.claim import Outcome, Taken
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.jobs.sweeps import Sweeper
 from shared.settings import JobsSettings, QueueSettings, Settings

@@ -6,7 +6,8 @@ from shared.artifacts import ArtifactStore
 from shared.connections import Redis
 from shared.jobs.claim import Taken
 from shared.jobs.job import JobStatus
-from shared.jobs.queue import JobQueue, NewJob
+from shared.jobs.new_job import NewJob
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.jobs.sweeps import Sweeper
 from shared.settings import JobsSettings, Settings

@@ -10,8 +10,9 @@ from shared.artifacts import ArtifactStore
 from shared.connections import Redis
 from shared.errors import Unavailable
 from shared.jobs.job import Job, JobKind, JobStatus, new_job_id
+from shared.jobs.new_job import NewJob, queue_of
 from shared.jobs.outputs import LargeOutputs
-from shared.jobs.queue import JobQueue, NewJob, queue_of
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.jobs.sweeps import Sweeper
 from shared.models.registry import ModelRegistry

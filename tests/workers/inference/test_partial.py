@@ -12,8 +12,9 @@ from shared.errors import Unavailable
 from shared.jobs.claim import TakenJob
 from shared.jobs.events import History
 from shared.jobs.job import JobKind, new_job_id
+from shared.jobs.new_job import NewJob, queue_of
 from shared.jobs.outputs import LargeOutputs
-from shared.jobs.queue import JobQueue, NewJob, queue_of
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.models.registry import ModelRegistry
 from shared.settings import BatchingSettings, Settings

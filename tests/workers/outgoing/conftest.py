@@ -9,9 +9,10 @@ from shared.connections import Redis
 from shared.http_client import lane_of
 from shared.jobs.claim import Outcome
 from shared.jobs.job import JobKind, new_job_id
+from shared.jobs.new_job import NewJob, queue_of
 from shared.jobs.outgoing import Outgoing
 from shared.jobs.outputs import LargeOutputs
-from shared.jobs.queue import JobQueue, NewJob, queue_of
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 from shared.webhooks.secrets import WebhookSecrets

@@ -8,8 +8,9 @@ from shared.artifacts import open_artifacts
 from shared.connections import open_redis
 from shared.jobs.claim import Outcome
 from shared.jobs.job import JobKind, new_job_id
+from shared.jobs.new_job import NewJob, queue_of
 from shared.jobs.outputs import LargeOutputs
-from shared.jobs.queue import JobQueue, NewJob, queue_of
+from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.settings import RedisSettings, Settings
 from shared.webhooks.signing import message_id
