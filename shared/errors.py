@@ -163,6 +163,10 @@ class JobError(Exception):
         return f"{self.code}: {self.message}"
 
 
+class StoreAway(JobError):
+    """Raised where the artifact store stays away: a reason to hand the job back, not to end it."""
+
+
 class InputError(JobError):
     """Raised when one job's input cannot be decoded.
 

@@ -93,11 +93,11 @@ class Claims:
         with self._lock:
             self._claims.pop(claim.id, None)
 
-    def give_back(self, claim: Claim) -> None:
-        """Hands a claim's jobs back that this process could not end."""
+    def give_back(self, claim: Claim, *, counts: bool = True) -> None:
+        """Hands a claim's jobs back that this process could not end; ``counts`` unless they are known not to blame."""
         self.drop(claim)
         try:
-            self._queue.release(claim.id)
+            self._queue.release(claim.id, counts=counts)
         except Exception:
             # The lease runs out, and the jobs move on as suspects.
             log.exception("a claim could not be handed back", claim=claim.id)

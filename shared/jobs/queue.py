@@ -245,9 +245,10 @@ class JobQueue:
         """
         return int(self._call("emit", job_id, claim, job_id, attempt, first, count, items))
 
-    def release(self, claim: str) -> list[str]:
-        """Hands a claim's jobs back, as a worker does that shuts down."""
-        ring, pool, *ids = self._scripts.call("release", self._keys.tag(), claim, self._settings.jobs.max_releases)
+    def release(self, claim: str, *, counts: bool = True) -> list[str]:
+        """Hands a claim's jobs back, as a worker does that shuts down; many that count make a job a suspect."""
+        most = self._settings.jobs.max_releases if counts else 0
+        ring, pool, *ids = self._scripts.call("release", self._keys.tag(), claim, most)
         if ring:
             self.bells.ring(pool.decode(), self._keys.tag()[-2], claim)
         return [id_.decode() for id_ in ids]

@@ -41,7 +41,7 @@ class DecodedJob:
     """The rows of one job, in order, and how its answers are wanted."""
 
     rows: Sequence[Row | Callable[[], Row]]
-    """Row by row; a callable decodes its row when called and raises ``InputError``."""
+    """Row by row; a callable decodes its row when called and raises what ``decode`` does."""
     is_many: bool = False
     """Whether the answer is a list of rows, as the input was."""
     top_k: int | None = None
@@ -67,7 +67,7 @@ def decode(
     Raises:
         InputError: E1001 no image, E1002 too large, E1003 truncated, E1005 a file that is gone, E1004 anything else
             that does not fit; names the row where the job has several.
-        JobError: The artifact store is away.
+        StoreAway: The artifact store does not answer.
     """
     parsed = _parsed(value)
     try:

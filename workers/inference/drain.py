@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError
+from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError, StoreAway
 from shared.jobs.new_job import subject_of
 from shared.jobs.queue import JobQueue
 from shared.keyspace import SHARDS
@@ -37,6 +37,8 @@ FOREIGN_PAUSE_SECONDS = 0.5
 """How long to leave a line alone whose next job this release must not take."""
 LOAD_PAUSE_SECONDS = 0.5
 """How long to wait before a version is loaded again that failed to load, but not too often."""
+STORE_PAUSE_SECONDS = 1.0
+"""How long a worker takes nothing after it handed jobs back whose artifact store does not answer."""
 LOOK_SECONDS = 0.01
 """How often a worker looks for work that has nothing to do but what another worker is loading."""
 
@@ -234,8 +236,11 @@ class Drain:
         return _Batch(claim, model, decoded, failed, (time.perf_counter() - began) * 1000, is_side, charged)
 
     def _compute(self, batch: _Batch) -> None:
-        """Runs a batch and settles each of its jobs that is still ours."""
-        is_settled = False
+        """Runs a batch and settles each of its jobs that is still ours.
+
+        Those go back to their queue that the artifact store would not serve.
+        """
+        is_settled, away = False, 0
         try:
             calls: list[int] = []
             began = time.perf_counter()
@@ -247,11 +252,14 @@ class Drain:
                 "batch_rows": max(calls, default=0),
             }
             jobs = {job.id: job for job in batch.claim.jobs}
-            outcomes = [
-                self._payloads.outcome(jobs[id_], result, metrics)
-                for id_, result in (dict(zip(batch.decoded, answers, strict=True)) | batch.failed).items()
-                if result is not DROPPED
-            ]
+            outcomes = []
+            for id_, result in (dict(zip(batch.decoded, answers, strict=True)) | batch.failed).items():
+                if result is DROPPED:
+                    continue
+                try:
+                    outcomes.append(self._payloads.outcome(jobs[id_], result, metrics))
+                except StoreAway:
+                    away += 1
             settle_patiently(
                 self._queue,
                 batch.claim,
@@ -262,10 +270,13 @@ class Drain:
             )
             is_settled = True
         finally:
-            if is_settled:
+            if is_settled and not away:
                 self._claims.drop(batch.claim)
             else:
-                self._claims.give_back(batch.claim)
+                self._claims.give_back(batch.claim, counts=not is_settled)
+        if away:
+            log.warning("jobs were handed back: the artifact store does not answer", jobs=away)
+            self._stopping.wait(STORE_PAUSE_SECONDS)
 
     def _answers(self, batch: _Batch, calls: list[int]) -> Sequence[object]:
         claim, ids = batch.claim, list(batch.decoded)

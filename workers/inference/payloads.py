@@ -1,6 +1,6 @@
 """Reads what jobs bring and puts away what they answer, in the artifact store where it is too large for Redis.
 
-A store that is away for a moment fails no job: every access is tried again for a few seconds.
+A store that is away fails no job: an access is tried again for a few seconds, then the job is to be handed back.
 """
 
 import time
@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from shared.artifacts import REFERENCE, ArtifactStore
-from shared.errors import InputError, JobError, PredictionError, Unavailable
+from shared.errors import InputError, JobError, PredictionError, StoreAway, Unavailable
 from shared.jobs.claim import Outcome, TakenJob
 from shared.jobs.outputs import LargeOutputs
 from shared.settings import Settings
@@ -38,17 +38,19 @@ class Payloads:
         self._outputs = outputs
         self._max_output_bytes = settings.jobs.max_output_bytes
         self._max_file_bytes = max(settings.files.max_upload_bytes, settings.outgoing.fetch_bytes)
+        self._is_away = False
 
     def input(self, job: TakenJob) -> bytes:
         """The input of a job, JSON.
 
         Raises:
-            JobError: It is gone, or the store is away.
+            InputError: It is gone.
+            StoreAway: The store does not answer.
         """
         if not job.spill:
             return job.input
         try:
-            return _patiently(lambda: self._artifacts.read(job.spill), job.id)
+            return self._patiently(lambda: self._artifacts.read(job.spill), job.id)
         except FileNotFoundError as error:
             raise InputError("the input is no longer there") from error
 
@@ -56,7 +58,8 @@ class Payloads:
         """The bytes that stand behind a text of an input, ``artifact:files/{id}/content``.
 
         Raises:
-            JobError: E1005 they are gone, E1002 they are too many, E1000 the store is away.
+            InputError: E1005 they are gone, E1002 they are too many.
+            StoreAway: The store does not answer.
         """
         path, limit = reference.removeprefix(REFERENCE), self._max_file_bytes
 
@@ -65,7 +68,7 @@ class Payloads:
                 return file.read(limit + 1)
 
         try:
-            data = _patiently(read, path)
+            data = self._patiently(read, path)
         except FileNotFoundError as error:
             raise InputError("a file that the input names is gone: it has expired or been deleted", "E1005") from error
         if len(data) > limit:
@@ -79,11 +82,16 @@ class Payloads:
             job: The job.
             result: Its output as JSON value, or a ``JobError``.
             metrics: What was measured.
+
+        Raises:
+            StoreAway: The store did not take the output, or did not give the input.
         """
         try:
             if isinstance(result, JobError):
                 raise result
             return Outcome(job.id, job.attempt, self._written(job, result), metrics=metrics)
+        except StoreAway:
+            raise
         except JobError as error:
             return Outcome(job.id, job.attempt, error=error, metrics=metrics)
 
@@ -96,14 +104,18 @@ class Payloads:
             raise PredictionError(
                 f"the answer has {len(body)} bytes, more than the {self._max_output_bytes} accepted", "E1103"
             )
-        return _patiently(lambda: self._outputs.write(job.id, job.attempt, body), job.id)
+        return self._patiently(lambda: self._outputs.write(job.id, job.attempt, body), job.id)
 
-
-def _patiently(access: Callable[[], _Got], what: str) -> _Got:
-    for pause in STORE_PAUSES:
-        try:
-            return access()
-        except Unavailable as error:
-            log.warning("the artifact store was not reached", about=what, error=str(error))
-            time.sleep(pause)
-    raise JobError("The artifact store, which holds what is too large for Redis, does not answer.")
+    def _patiently(self, access: Callable[[], _Got], what: str) -> _Got:
+        # Where one job waited in vain, the next do not wait as long each.
+        for pause in (0.0,) if self._is_away else (*STORE_PAUSES, 0.0):
+            try:
+                got = access()
+            except Unavailable as error:
+                log.warning("the artifact store was not reached", about=what, error=str(error))
+                time.sleep(pause)
+            else:
+                self._is_away = False
+                return got
+        self._is_away = True
+        raise StoreAway("The artifact store, which holds what is too large for Redis, does not answer.")

@@ -117,9 +117,11 @@ OURS: dict[str, PlantedBug] = {
             "    put_back(j)\n    call('HINCRBY', key('account', j.account), 'rows', j.rows)\n",
         )
     ],
-    "release_never_makes_a_suspect": [("release", "if releases >= tonumber(ARGV[3]) then", "if false then")],
-    "release_always_makes_a_suspect": [("release", "if releases >= tonumber(ARGV[3]) then", "if true then")],
+    "release_never_makes_a_suspect": [("release", "if most > 0 and releases >= most then", "if false then")],
+    "release_always_makes_a_suspect": [("release", "if most > 0 and releases >= most then", "if true then")],
     "releases_are_not_counted": [("release", "'releases', releases,", "'releases', j.releases,")],
+    "each_release_counts": [("release", "(most > 0 and 1 or 0)", "1")],
+    "a_release_that_does_not_count_makes_a_suspect": [("release", "if most > 0 and releases", "if releases")],
     "checkpoint_does_not_reset": [
         ("progress", "if reset == '1' then call('HSET', key('job', id), 'alone', 0) end", "")
     ],

@@ -198,8 +198,9 @@ class Oracle(Errands):
         if held is None:
             return [0, ""]
         for r in map(self.records.__getitem__, held.jobs):
-            r.releases += 1
-            r.suspect = r.suspect or r.releases >= max_releases
+            if max_releases:
+                r.releases += 1
+                r.suspect = r.suspect or r.releases >= max_releases
             self.put_back(r)
         pool = self.records[next(iter(held.jobs))].pool
         return [self.ring(pool, claim), pool, *held.jobs]

@@ -46,7 +46,7 @@ class Schedule:
         self._io = IoWorker(stage)
         pools = ["predict.cpu"] * stage.random.randint(2, 4) + ["train.cpu"]
         self._workers = [Worker(stage, pool, careless) for pool in pools]
-        self._max_releases = stage.random.choice((2, 3, 5))
+        self._max_releases = stage.random.choice((0, 2, 3, 5))
         self._kept: tuple[Any, ...] | None = None
 
     def play(self, moves: int = 110) -> None:

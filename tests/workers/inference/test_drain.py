@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
 from shared.artifacts import ArtifactStore
@@ -55,10 +56,10 @@ def drain_of(
 ) -> Iterator[Callable[[Any], Drain]]:
     claims = Claims(queue, settings)
 
-    def make(model: Any, store: Any = artifacts, of: Settings = settings) -> Drain:
+    def make(model: Any, store: Any = artifacts, of: Settings = settings, stopping: Any = None) -> Drain:
         registry = ModelRegistry(artifacts, redis, settings)
         payloads = Payloads(store, LargeOutputs(redis, of, store), of)
-        return Drain(queue, claims, Held(model), registry, payloads, settings, threading.Event())  # type: ignore[arg-type]
+        return Drain(queue, claims, Held(model), registry, payloads, settings, stopping or threading.Event())  # type: ignore[arg-type]
 
     yield make
     claims.release_all()
@@ -147,7 +148,7 @@ def test_an_input_is_read_again_when_the_store_was_away_for_a_moment(
     drain_of: Any, submit: Any, jobs: JobStore, doubler: Any, artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.inference.payloads.STORE_PAUSES", (0.01, 0.01, 0.01))
-    failures = [Unavailable("away"), Unavailable("away")]
+    failures = [Unavailable("away")] * 3
 
     class Store:
         def read(self, path: str) -> bytes:
@@ -159,10 +160,42 @@ def test_an_input_is_read_again_when_the_store_was_away_for_a_moment(
     drain_of(doubler, Store()).run(POOL, job_id)
     assert read(jobs, job_id).output == [3.0] * 200
 
-    failures.extend(Unavailable("away") for _ in range(9))
-    job_id = submit(f'{{"x": {[1.5] * 200}}}')
-    drain_of(doubler, Store()).run(POOL, job_id)
-    assert read(jobs, job_id).error_code == "E1000"
+
+@pytest.mark.parametrize("broken", ["read", "write"])
+def test_a_store_that_is_away_for_longer_ends_no_job_and_holds_no_neighbour_back(
+    broken: str,
+    drain_of: Any,
+    submit: Any,
+    jobs: JobStore,
+    doubler: Any,
+    redis: Redis,
+    artifacts: ArtifactStore,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.inference.payloads.STORE_PAUSES", (0.01, 0.01))
+    seen: list[list[str]] = []
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:  # while the worker waits for the store
+            seen.append([str(redis.hget(f"headrace:{{a}}:job:{id_}", "status"), "ascii") for id_ in ids])
+            if len(seen) > settings.jobs.max_releases:
+                monkeypatch.undo()
+            return False
+
+    def away(*_: object) -> None:
+        raise Unavailable("away")
+
+    rows = 200 if broken == "read" else 40  # 500 bytes of input stay in Redis, and 100 of output
+    of = settings.model_copy(update={"files": FilesSettings(inline_output_bytes=100)})
+    ids = [submit('{"x": 1}'), submit(f'{{"x": {[1.5] * rows}}}'), submit('{"x": 2}')]
+    monkeypatch.setattr(type(artifacts), broken, away)
+    drain_of(doubler, of=of, stopping=Stopping()).run(POOL, ids[0])
+    assert seen == [["succeeded", "starting", "succeeded"]] * len(seen) and len(seen) > settings.jobs.max_releases
+    job = read(jobs, ids[1])
+    assert job.status == JobStatus.SUCCEEDED and job.output_file is not None
+    assert orjson.loads(artifacts.read(job.output_file.path)) == [3.0] * rows
+    assert redis.hmget(f"headrace:{{a}}:job:{ids[1]}", "releases", "suspect") == [b"0", b"0"]
 
 
 def test_a_canceled_job_is_decoded_no_further(
