@@ -6,6 +6,7 @@ Ratios between them hold from machine to machine, absolute figures do not.
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -23,7 +24,8 @@ import psutil
 
 from benchmarks import work
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 MODEL = "bench/cifar"
 ROLES = (("valkey-server", "redis"), ("granian", "api"), ("predict.", "worker"), ("Q io", "io"))
 
@@ -89,12 +91,12 @@ def empty_flask(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
 
 
 @contextmanager
-def service(folder: Path) -> Iterator[tuple[psutil.Process, int, str]]:
-    """The whole service with the model in production; its process, port and key."""
-    data = folder / "data"
+def service(folder: Path, code: Path = ROOT) -> Iterator[tuple[psutil.Process, int, str]]:
+    """The whole service of a checkout with the model in production; its process, port and key."""
+    data, env = folder / "data", os.environ | {"PYTHONPATH": str(code)}
     headrace = str(Path(sys.executable).parent / "headrace")
     up = [headrace, "up", "--data-dir", str(data), "--port", "0"]
-    with (folder / "up.log").open("wb") as log, subprocess.Popen(up, stdout=log, stderr=log) as server:
+    with (folder / "up.log").open("wb") as log, subprocess.Popen(up, stdout=log, stderr=log, env=env) as server:
         try:
             address = data / "address"
             until = time.monotonic() + 90
@@ -104,7 +106,7 @@ def service(folder: Path) -> Iterator[tuple[psutil.Process, int, str]]:
                 time.sleep(0.1)
             push = [headrace, "models", "push", str(folder / "model.keras"), "--name", MODEL]
             push += ["--labels", ",".join(work.LABELS), "--alias", "production", "--data-dir", str(data)]
-            subprocess.run(push, check=True, stdout=subprocess.DEVNULL, timeout=180)
+            subprocess.run(push, check=True, stdout=subprocess.DEVNULL, timeout=180, env=env)
             port = int(address.read_text().strip().rpartition(":")[2].strip("/"))
             key = (data / "api-key").read_text().strip()
             wait_for_production(port, key)

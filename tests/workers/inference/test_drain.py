@@ -191,7 +191,9 @@ def test_a_store_that_is_away_for_longer_ends_no_job_and_holds_no_neighbour_back
     ids = [submit('{"x": 1}'), submit(f'{{"x": {[1.5] * rows}}}'), submit('{"x": 2}')]
     monkeypatch.setattr(type(artifacts), broken, away)
     drain_of(doubler, of=of, stopping=Stopping()).run(POOL, ids[0])
-    assert seen == [["succeeded", "starting", "succeeded"]] * len(seen) and len(seen) > settings.jobs.max_releases
+    assert len(seen) > settings.jobs.max_releases
+    # It may be taken ahead again at once; it is computed again after the pause.
+    assert all(now in (["succeeded", way, "succeeded"] for way in ("starting", "processing")) for now in seen)
     job = read(jobs, ids[1])
     assert job.status == JobStatus.SUCCEEDED and job.output_file is not None
     assert orjson.loads(artifacts.read(job.output_file.path)) == [3.0] * rows
