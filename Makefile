@@ -1,7 +1,7 @@
 # The commands of this repository; `make` alone lists them. Each works on a fresh clone: .venv is made when it is needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long soak chaos bench overload lint format up clean
+.PHONY: help demo test test-long soak chaos bench compare overload power-cut lint format up clean
 
 # Tells `make-venv` which Python to use; empty takes the first of python3.13, python3.12, python3.11, python3.
 PYTHON ?=
@@ -37,8 +37,14 @@ chaos: $(DEVELOPED) ## Break the running service for MINUTES (60) and check that
 bench: $(DEVELOPED) ## Measure the cost of a job; results under benchmarks/results
 	$(BIN)/python -m benchmarks
 
+compare: $(DEVELOPED) ## Measure a submit beside that of the commit BASE, by turns
+	$(BIN)/python -m benchmarks.compare $(BASE)
+
 overload: $(DEVELOPED) ## Offer three times the capacity for five minutes; results under benchmarks/results
 	$(BIN)/python -m benchmarks.overload
+
+power-cut: $(DEVELOPED) ## Measure what a power cut of the Redis machine takes; needs strace
+	$(BIN)/python -m benchmarks.power_cut
 
 lint: $(DEVELOPED) ## Style, format, types and import contracts
 	$(BIN)/ruff check .

@@ -7,7 +7,6 @@ Ratios between them hold from machine to machine, absolute figures do not.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -16,16 +15,13 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks import work
+from benchmarks import figures, work
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 MODEL = "bench/cifar"
 ROLES = (("valkey-server", "redis"), ("granian", "api"), ("predict.", "worker"), ("Q io", "io"))
 
@@ -56,11 +52,11 @@ def load(mode: str, folder: Path, root: psutil.Process, **options: object) -> di
     """Runs the load generator and adds the CPU that the service used for each right answer, in microseconds."""
     arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     before = cpu_seconds(root)
-    figures: dict[str, Any] = python("-m", "benchmarks.load", mode, str(folder), *arguments)
+    measured: dict[str, Any] = python("-m", "benchmarks.load", mode, str(folder), *arguments)
     after = cpu_seconds(root)
-    right = max(1, figures["right"])
+    right = max(1, measured["right"])
     cpu = {role: round((after[role] - before[role]) / right * 1e6, 1) for role in sorted(after)}
-    return figures | {"cpu_us": cpu, "cpu_us_all": round(sum(cpu.values()), 1)}
+    return measured | {"cpu_us": cpu, "cpu_us_all": round(sum(cpu.values()), 1)}
 
 
 @contextmanager
@@ -91,7 +87,7 @@ def empty_flask(folder: Path) -> Iterator[tuple[psutil.Process, int]]:
 
 
 @contextmanager
-def service(folder: Path, code: Path = ROOT) -> Iterator[tuple[psutil.Process, int, str]]:
+def service(folder: Path, code: Path = figures.ROOT) -> Iterator[tuple[psutil.Process, int, str]]:
     """The whole service of a checkout with the model in production; its process, port and key."""
     data, env = folder / "data", os.environ | {"PYTHONPATH": str(code)}
     headrace = str(Path(sys.executable).parent / "headrace")
@@ -181,17 +177,7 @@ def main() -> None:
         results = measure(Path(name), options.seconds)
     print(table(results))
     if not options.no_store:
-        RESULTS.mkdir(exist_ok=True)
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-        now = datetime.now(UTC)
-        results |= {
-            "when": now.isoformat(timespec="seconds"),
-            "commit": commit.stdout.strip(),
-            "machine": f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}",
-        }
-        path = RESULTS / f"{now:%Y%m%dT%H%M%SZ}.json"
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"kept in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+        print(f"kept in {figures.keep('bench', results)}")
 
 
 if __name__ == "__main__":

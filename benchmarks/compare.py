@@ -18,7 +18,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import MODEL, ROOT, empty_flask, load, service
+from benchmarks.__main__ import MODEL, empty_flask, load, service
+from benchmarks.figures import ROOT, keep
 
 REST_SECONDS = 2.0
 """Between two turns, so that a worker has answered what was left in its queue."""
@@ -82,11 +83,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=12, help="how often each is asked (default 12)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a turn (default 3)")
     parser.add_argument("--mode", choices=("submit", "saturate"), default="submit", help="nobody waits, or all do")
+    parser.add_argument("--no-store", action="store_true", help="keep no file under benchmarks/results")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-compare-") as name:
         figures = measure(Path(name), options.commit, options.turns, options.seconds, options.mode)
-    json.dump(figures, sys.stdout, indent=1)
-    print()
+    print(json.dumps(figures, indent=1))
+    if not options.no_store:
+        print(f"kept in {keep('compare', figures)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,24 +9,19 @@ the result. ``headrace`` itself is as ever: API, worker, io worker and Redis are
 import argparse
 import http.client
 import json
-import platform
 import random
-import subprocess
 import tempfile
 import threading
 import time
 from collections import Counter
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.figures import keep
 from tests.promises.conftest import MODEL, PLAIN, Stack
 from tests.promises.crowd import POOL, slow_down, submit
 
-RESULTS = Path(__file__).parent / "results"
 PATH = f"/v1/models/{MODEL}/predictions"
 BATCH_ROWS, BATCH_SECONDS, WAITING_ROWS = 8, 0.2, 120
 """About 40 rows a second at most and a queue of three seconds: what a client offers is then little work for itself."""
@@ -259,20 +254,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="headrace-overload-") as name:
         figures = measure(Path(name) / "stack", options.minutes)
     print(table(figures))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    now = datetime.now(UTC)
-    figures |= {
-        "when": now.isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}",
-        "load_average": psutil.getloadavg(),
-    }
     print(json.dumps(figures, indent=1))
     if not options.no_store:
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"overload-{now:%Y%m%dT%H%M%SZ}.json"
-        path.write_text(json.dumps(figures, indent=1) + "\n")
-        print(f"kept in {path}")
+        print(f"kept in {keep('overload', figures)}")
 
 
 if __name__ == "__main__":

@@ -5,19 +5,17 @@ played, and the first rule that was broken, is kept under ``results``.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import keep
 from tests.conftest import RedisServer
 from tests.shared.jobs.schedules import play
 from tests.shared.jobs.stage import Violation
 
-RESULTS = Path(__file__).parent / "results"
 CHUNK = 25
 
 
@@ -51,9 +49,7 @@ def main() -> None:
             result = soak(server.port, chosen.first, chosen.minutes * 60)
         finally:
             server.close()
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"soak-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    path = keep("soak", result)
     sys.stdout.write(f"{result['schedules']} schedules, {result['checked_steps']} checked steps: {path}\n")
     if result["broken"]:
         raise SystemExit(result["broken"])

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,16 +21,17 @@ from shared.settings import RedisSettings, Settings
 class RedisServer:
     """A Valkey server of the tests' own, on a free port; it can be killed and started again over its data."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, under: Sequence[str] = ()) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.folder, self.options = folder, options
+        self.folder, self.options, self.under = folder, options, under
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
     def start(self) -> None:
-        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command = [*self.under, str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(self.folder)]
         command += ["--save", "", "--maxmemory-policy", "noeviction", "--enable-debug-command", "local", *self.options]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from benchmarks.chaos.faults import Faults
 from benchmarks.chaos.fleet import ROOT, Fleet
 from benchmarks.chaos.history import History
 from benchmarks.chaos.receivers import Receiver
+from benchmarks.figures import keep
 
-RESULTS = Path(__file__).parents[1] / "results"
 QUIET_SECONDS = 90.0
 """How long it may take after the faults have stopped until the next job or webhook ends."""
 
@@ -259,9 +258,7 @@ def main() -> None:
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="headrace-chaos-"))
     result = Run(folder.resolve(), chosen.minutes, seed, chosen.defect, chosen.callers).play()
     if chosen.store:
-        RESULTS.mkdir(exist_ok=True)
-        kept = {name: value for name, value in result.items() if name != "log"}
-        (RESULTS / f"chaos-{datetime.now(UTC):%Y%m%d-%H%M%S}.json").write_text(json.dumps(kept, indent=2) + "\n")
+        keep("chaos", {name: value for name, value in result.items() if name != "log"})
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     if result["violations"]:
         raise SystemExit(1)
