@@ -12,6 +12,17 @@ BIN := .venv/bin
 INSTALLED := .venv/.demo-installed
 DEVELOPED := .venv/.dev-installed
 
+# GNU make exits with 2 after any recipe that fails, and adds a line of its own. So .venv is made while this file is read,
+# and where it cannot be, make goes on in question mode: it runs nothing, says nothing and exits with 1.
+DEMO := demo up
+DEV := test test-long soak chaos bench compare overload power-cut lint format
+extra := $(if $(filter $(DEV),$(MAKECMDGOALS)),dev,$(if $(filter $(DEMO),$(MAKECMDGOALS)),demo))
+ifeq ($(findstring n,$(firstword -$(MAKEFLAGS)))$(filter clean,$(MAKECMDGOALS)),)
+ifneq ($(if $(extra),$(shell PYTHON='$(PYTHON)' .ci/make-venv $(extra) >&2 || echo failed)),)
+MAKEFLAGS += --question
+endif
+endif
+
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
@@ -60,8 +71,9 @@ clean: ## Remove .venv and every cache
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(DEVELOPED): pyproject.toml constraints.txt .ci/make-venv
+# Missing only after `make clean` in the same call.
+$(DEVELOPED):
 	@.ci/make-venv dev
 
-$(INSTALLED): pyproject.toml constraints.txt .ci/make-venv
-	@if [ -e $(DEVELOPED) ]; then .ci/make-venv dev; else .ci/make-venv demo; fi
+$(INSTALLED):
+	@.ci/make-venv demo

@@ -117,8 +117,7 @@ def check_refusal(clone: Path, sentence: str, **extra: str) -> None:
     shutil.rmtree(other, ignore_errors=True)
     as_stranger(clone, "git", "clone", "--quiet", str(clone), str(other))
     refused = as_stranger(other, "make", "demo", seconds=120, **extra)
-    said, of_make = refused.stderr.splitlines()
-    assert sentence in said and of_make.startswith("make: ***")
-    assert refused.returncode == 2  # make's own for every failed recipe
-    direct = as_stranger(other, ".ci/make-venv", "demo", seconds=120, **extra)
-    assert direct.returncode == 1, direct.stderr
+    *progress, said = refused.stderr.splitlines()
+    assert sentence in said
+    assert all(line.startswith(("Making .venv", "Installing Headrace")) for line in progress), refused.stderr
+    assert (refused.returncode, refused.stdout) == (1, "")
