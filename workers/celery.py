@@ -41,6 +41,7 @@ app = Celery(
 )
 app.conf.update(celery_config(settings))
 app.conf.update(
+    worker_consumer="workers.consumer:PromptConsumer",
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
     worker_enable_remote_control=False,

@@ -1,5 +1,6 @@
 """A service of several processes of each kind, which a test stops and starts again as an operator would."""
 
+import io
 import json
 import os
 import signal
@@ -7,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import requests
 
 from tests.promises.conftest import HERE, MODEL, Stack, free_port
@@ -95,6 +98,31 @@ class Site(Stack):
         self.launch(name)
         self.wait_for(name)
         return seconds
+
+    def push_dataset(self, name: str, count: int = 240) -> str:
+        """Uploads pictures of noise under two labels; the id of the job that makes a data set of them."""
+        file, random = io.BytesIO(), np.random.default_rng(zlib.crc32(name.encode()))
+        labels = np.array(["bird", "cat"])[np.arange(count) % 2]
+        np.savez(file, x=random.integers(0, 255, (count, 16, 16, 1), dtype=np.uint8), y=labels)
+        reply = requests.post(
+            f"{self.url}/v1/datasets",
+            data={"name": name},
+            files={"file": (f"{name}.npz", file.getvalue())},
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=30,
+        )
+        assert reply.status_code == 201, reply.text
+        return str(reply.json()["id"])
+
+    def train(self, dataset: str, epochs: int) -> str:
+        """Starts a training; the id of its job."""
+        recipe = "/v1/models/headrace/image-classifier"
+        version = self.call("GET", recipe).json()["latest_version"]["id"]
+        options = {"dataset": dataset, "epochs": epochs, "early_stopping": 0, "seed": 1}
+        body = {"destination": "acme/blobs", "input": options}
+        reply = self.call("POST", f"{recipe}/versions/{version}/trainings", body)
+        assert reply.status_code == 201, reply.text
+        return str(reply.json()["id"])
 
     @staticmethod
     def _is_up(address: str) -> bool:

@@ -1,4 +1,3 @@
-import io
 import json
 import subprocess
 import sys
@@ -7,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 import requests
 
@@ -134,23 +132,6 @@ def test_a_stopping_io_worker_ends_its_delivery_and_hands_its_download_over(
         listener.close()
 
 
-def _push(site: Site, count: int = 240) -> dict[str, Any]:
-    file = io.BytesIO()
-    random = np.random.default_rng(0)
-    labels = np.array(["bird", "cat"])[np.arange(count) % 2]
-    np.savez(file, x=random.integers(0, 255, (count, 16, 16, 1), dtype=np.uint8), y=labels)
-    reply = requests.post(
-        f"{site.url}/v1/datasets",
-        data={"name": "blobs"},
-        files={"file": ("blobs.npz", file.getvalue())},
-        headers={"Authorization": f"Bearer {site.key}"},
-        timeout=30,
-    )
-    assert reply.status_code == 201, reply.text
-    job: dict[str, Any] = reply.json()
-    return job
-
-
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_stopping_training_worker_keeps_a_checkpoint_and_another_goes_on_from_it(
@@ -158,14 +139,8 @@ def test_a_stopping_training_worker_keeps_a_checkpoint_and_another_goes_on_from_
 ) -> None:
     site = make_site(HEADRACE_TRAINING__CHECKPOINT_SECONDS="3600", HEADRACE_QUEUE__LEASE_SECONDS="60")
     site.start_all("api-1", "preparing-1", "training-1")
-    assert site.ended(_push(site)["id"], 120)["status"] == "succeeded"
-    body = {"destination": "acme/blobs", "input": {"dataset": "blobs", "epochs": 400, "early_stopping": 0, "seed": 1}}
-    version = requests.get(
-        f"{site.url}/v1/models/headrace/image-classifier", headers={"Authorization": f"Bearer {site.key}"}, timeout=30
-    ).json()["latest_version"]["id"]
-    reply = site.call("POST", f"/v1/models/headrace/image-classifier/versions/{version}/trainings", body)
-    assert reply.status_code == 201, reply.text
-    id_ = reply.json()["id"]
+    assert site.ended(site.push_dataset("blobs"), 120)["status"] == "succeeded"
+    id_ = site.train("blobs", epochs=400)
 
     def told(field: str) -> str:
         return (site.redis.hget(f"headrace:{{a}}:data:{id_}", field) or b"").decode()  # type: ignore[union-attr]

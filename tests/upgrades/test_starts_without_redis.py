@@ -1,4 +1,5 @@
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -57,6 +58,20 @@ def test_a_worker_that_is_stopped_while_it_waits_for_redis_ends_at_once_and_well
     worker.send_signal(number)
     assert worker.wait(10) == 0
     assert "Traceback" not in (site.folder / "io-1.log").read_text()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(200)
+def test_workers_serve_within_seconds_after_redis_was_away_for_long(site: Site) -> None:
+    site.start_all("api-1", "inference-1", "io-1")
+    assert site.ended(site.post([1, 0])["id"])["output"] == [2]
+    site.server.kill()
+    time.sleep(32)  # by then Celery alone would wait ten seconds and more until its next try
+    site.server.start()
+    began = time.monotonic()
+    site.wait(lambda: site.answers("/readyz"), "the API")
+    assert site.ended(site.post([21, 0])["id"])["output"] == [42]
+    assert time.monotonic() - began < 8
 
 
 def test_the_api_lives_and_says_what_is_wrong_where_the_artifact_store_cannot_be_written(

@@ -53,7 +53,7 @@ class Dispatcher:
         self._circuits = circuits
         self._runners = runners
         self._settings = settings.webhooks
-        self._running: dict[threading.Thread, tuple[str, float]] = {}
+        self._running: dict[threading.Thread, tuple[Errand, float]] = {}
         self._chains: dict[tuple[str, str], deque[Errand]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -74,7 +74,7 @@ class Dispatcher:
         self._wake.set()
 
     def join(self, seconds: float) -> None:
-        """Waits so long for what is under way; the rest is done by another worker, once its lease has passed."""
+        """Waits so long for what is under way; the rest is handed over to another worker."""
         until = time.monotonic() + seconds
         self._threads[0].join(seconds)  # it ends first, so that nothing is begun any more
         while (left := until - time.monotonic()) > 0:
@@ -83,9 +83,20 @@ class Dispatcher:
             if thread is None:
                 break
             thread.join(left)
+        self._hand_over()
         with contextlib.suppress(ServiceError), translated():
             self._redis.publish(self._outgoing.channel, "")  # for the ear
         self._threads[1].join(max(0.5, until - time.monotonic()))
+
+    def _hand_over(self) -> None:
+        """Makes due at once what is still under way; what it comes to here does not count any more."""
+        with self._lock:
+            left = [errand for errand, _ in self._running.values()]
+            left += [errand for chain in self._chains.values() for errand in chain]
+        for errand in left:
+            log.info("an errand is handed over", what=errand.what, job=errand.job_id, host=errand.host)
+            with contextlib.suppress(ServiceError):  # then its lease passes
+                self._outgoing.postpone(errand, 0.0)
 
     def _dispatch(self) -> None:
         outage = Outage(log, "no errands can be had")
@@ -106,7 +117,7 @@ class Dispatcher:
         """Leases as much as there is room for; answers after how many seconds to look again."""
         limits, now = self._settings, time.monotonic()
         with self._lock:
-            running = list(self._running.values())
+            running = [(errand.host, begun) for errand, begun in self._running.values()]
         late = {host for host, begun in running if now - begun >= limits.slow_seconds}
         busy = Counter(host for host, _ in running)
         prompt = [host for host in self._circuits.prompt() if host not in late]
@@ -153,7 +164,7 @@ class Dispatcher:
                 return
             self._chains[key] = deque([errand])
             thread = threading.Thread(target=self._run, args=(key,), name="errand", daemon=True)
-            self._running[thread] = (errand.host, time.monotonic())
+            self._running[thread] = (errand, time.monotonic())
         try:
             thread.start()
         except RuntimeError:  # the system has no more threads: its lease passes, and it is done again
@@ -172,7 +183,7 @@ class Dispatcher:
                     break
                 errand = chain.popleft()
                 begun = time.monotonic()
-                self._running[me] = (errand.host, begun)
+                self._running[me] = (errand, begun)
             run = self._runners.get(errand.what, self._runners[""])
             try:
                 run(errand)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from workers.outgoing.dispatcher import Dispatcher
 
 _STOP_SECONDS = 3.0
-"""How long a stop waits for attempts under way; the lease of the others passes, and another worker makes them."""
+"""How long a stop waits for attempts under way; another worker makes the others."""
 
 _started: list["Dispatcher"] = []
 

@@ -159,6 +159,24 @@ def test_a_host_is_known_by_how_long_it_kept_a_thread_the_last_time(
     assert circuits.prompt() == ["slow:1", "quick:1"]
 
 
+def test_a_stop_hands_over_what_takes_longer_and_what_waits_behind_it(
+    receive: Any, submit: Any, finish: Any, start_dispatcher: Any, with_webhooks: Any, eventually: Any
+) -> None:
+    receiver = receive(hang)
+    job_id = submit(receiver.url, "start", "completed")
+    finish()
+    first = start_dispatcher(with_webhooks(timeout_seconds=60.0))
+    eventually(lambda: receiver.requests)
+    first.stop()
+    first.join(0.2)
+    receiver.behaviour = answer(200)
+    start_dispatcher()
+    # The lease is much longer than this.
+    eventually(lambda: {request.id for request in receiver.requests} == {
+        message_id(job_id, "start"), message_id(job_id, "completed")
+    }, 10)  # fmt: skip
+
+
 def test_a_runner_that_breaks_stops_nothing(
     redis: Redis, outgoing: Outgoing, settings: Settings, queue: JobQueue, eventually: Callable[..., object]
 ) -> None:
