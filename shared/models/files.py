@@ -6,14 +6,22 @@ Digests are verified at every load: what lies in the store, or in a cache, may h
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
+
+import structlog
 
 from shared.artifacts import ArtifactStore
 from shared.errors import ModelLoadError
 from shared.models.version import FileFacts, ModelVersion
 
+log = structlog.get_logger(__name__)
+
 _GONE = "E1202"
+
+DAMAGED_PAUSES = (1.0, 4.0)
+"""Seconds before a file is copied again that came damaged out of a store elsewhere: it may have been cut off."""
 
 
 def facts_of(local: Path) -> FileFacts:
@@ -57,6 +65,12 @@ def _copied(store: ArtifactStore, folder: str, version: ModelVersion, copy: Path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 store.get(f"{folder}/{path}", target)
+                for pause in DAMAGED_PAUSES:
+                    if facts_of(target)["sha256"] == version.files[path]["sha256"]:
+                        break
+                    log.warning("a file came damaged out of the artifact store", version=version.id, path=path)
+                    time.sleep(pause)
+                    store.get(f"{folder}/{path}", target)
             except FileNotFoundError as error:
                 raise ModelLoadError(f"the file {path} of version {version.id} is gone", _GONE) from error
         _verify(version, fresh)

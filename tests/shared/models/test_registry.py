@@ -1,6 +1,8 @@
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -262,22 +264,57 @@ def test_a_changed_or_missing_file_is_not_loaded(
         registry.fetch(version, tmp_path / "cache")
 
 
-def test_files_of_a_distant_store_are_copied_once_and_verified_each_time(
-    redis: Redis, settings: Settings, tmp_path: Path, publish: Publish, artifacts: ArtifactStore
+@pytest.fixture
+def distant(artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ArtifactStore]]:
+    """Puts a version into a store that is elsewhere."""
+    monkeypatch.setattr("shared.models.files.DAMAGED_PAUSES", (0.0, 0.0))
+    store = ArtifactStore("memory://headrace-tests")
+
+    def copy(version_id: str) -> ArtifactStore:
+        for path in ("model.json", f"versions/{version_id}/version.json", f"versions/{version_id}/model.keras"):
+            store.write(f"models/acme/thing/{path}", artifacts.read(f"models/acme/thing/{path}"))
+        return store
+
+    yield copy
+    store.delete("models")
+
+
+def test_a_file_that_a_distant_store_cuts_off_is_copied_again(
+    redis: Redis, settings: Settings, tmp_path: Path, publish: Publish, distant: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = publish()
-    distant = ArtifactStore("memory://headrace-tests")
-    for path in ("model.json", f"versions/{version.id}/version.json", f"versions/{version.id}/model.keras"):
-        distant.write(f"models/acme/thing/{path}", artifacts.read(f"models/acme/thing/{path}"))
-    registry = ModelRegistry(distant, redis, settings)
+    registry = ModelRegistry(distant(version.id), redis, settings)
+    real, copies = ArtifactStore.get, []
+
+    def half(store: ArtifactStore, path: str, local: Path) -> None:
+        real(store, path, local)
+        copies.append(path)
+        if len(copies) <= cut:
+            local.write_bytes(local.read_bytes()[:3])
+
+    monkeypatch.setattr(ArtifactStore, "get", half)
+    cut = 2
+    assert (registry.fetch(version, tmp_path / "cache") / "model.keras").read_text() == "network"
+    assert len(copies) == 3
+    shutil.rmtree(tmp_path / "cache")
+    cut = 99
+    with pytest.raises(ModelLoadError, match="changed"):
+        registry.fetch(version, tmp_path / "cache")
+
+
+def test_files_of_a_distant_store_are_copied_once_and_verified_each_time(
+    redis: Redis, settings: Settings, tmp_path: Path, publish: Publish, distant: Any
+) -> None:
+    version = publish()
+    store = distant(version.id)
+    registry = ModelRegistry(store, redis, settings)
     folder = registry.fetch(version, tmp_path / "cache")
     assert (folder / "model.keras").read_text() == "network"
     (folder / "model.keras").write_text("evil")
     assert (registry.fetch(version, tmp_path / "cache") / "model.keras").read_text() == "network"
-    distant.write(f"models/acme/thing/versions/{version.id}/model.keras", b"evil")
+    store.write(f"models/acme/thing/versions/{version.id}/model.keras", b"evil")
     assert registry.fetch(version, tmp_path / "cache") == folder
     (folder / "model.keras").write_text("evil")
     with pytest.raises(ModelLoadError, match="changed"):
         registry.fetch(version, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
-    distant.delete("models")
