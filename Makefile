@@ -36,9 +36,10 @@ test: lint ## Lint, types, import contracts and the fast tests (at most 10 minut
 	$(BIN)/pytest -m "not long"
 
 test-long: $(DEVELOPED) ## The tests that need root, containers, another user or minutes
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m "long and not soak"
 
 soak: $(DEVELOPED) ## What takes longer still; results under benchmarks/results
+	$(BIN)/pytest -m soak
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.chaos --minutes $(MINUTES) --store
 

@@ -18,9 +18,10 @@ from benchmarks.chaos import checker, defects
 from benchmarks.chaos.caller import Caller
 from benchmarks.chaos.clients import Clients
 from benchmarks.chaos.faults import Faults
-from benchmarks.chaos.fleet import ROOT, Fleet
+from benchmarks.chaos.fleet import LIMITS, ROOT, Fleet
 from benchmarks.chaos.history import History
 from benchmarks.chaos.receivers import Receiver
+from benchmarks.chaos.sums import Sums
 from benchmarks.figures import keep
 
 QUIET_SECONDS = 90.0
@@ -56,6 +57,8 @@ class Run:
             self._prepare()
             clients = self._clients
             faults = Faults(self._fleet, self.history, self._seed, self._move_alias)
+            sums = Sums(self._fleet.client, self.history)
+            sums.start()
             clients.start(self._callers, 0.25)
             faults.start()
             self._tick(self._minutes * 60)
@@ -63,12 +66,13 @@ class Run:
             clients.stop()
             self._receiver.is_well = True
             final = self._end(clients)
+            highest = sums.stop()
         finally:
             late = self._fleet.close()
             self._receiver.close()
         final["late"] = late
         history = self.history.read()
-        found = checker.check(history, self._factors, self._computed(), final)
+        found = checker.check(history, self._factors, self._computed(), final, LIMITS)
         accepted = [line for line in history if line["what"] == "accepted"]
         return {
             "seed": self._seed,
@@ -79,6 +83,7 @@ class Run:
             "webhooks": sum(line["what"] == "hook" for line in history),
             "no_answer": sum(line["what"] == "no answer" for line in history),
             "turned_away": sum(line["what"] == "turned away" for line in history),
+            "highest_sums": highest,
             "faults": dict(sorted(faults.counts.items())),
             "ended_processes": self._fleet.facts(),
             "violations": len(found),

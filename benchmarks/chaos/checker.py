@@ -81,7 +81,7 @@ def gather(history: Sequence[Mapping[str, Any]]) -> dict[str, Seen]:
 
 def check(
     history: Sequence[Mapping[str, Any]], factors: Mapping[str, float], computed: Sequence[tuple[float, int, int]],
-    final: Mapping[str, Any],
+    final: Mapping[str, Any], limits: Mapping[str, int] | None = None,
 ) -> list[str]:  # fmt: skip
     """Everything that was broken, one sentence each.
 
@@ -90,7 +90,9 @@ def check(
         factors: What each version multiplies by.
         computed: What the engines began: moment, process, value.
         final: The state after all had time to end: ``listed`` ids, ``state`` sentences, ``late`` processes.
+        limits: What an account may have open at most, ``rows`` and ``bytes``.
     """
+    limits = limits or {}
     jobs = gather(history)
     known = [job for job in jobs.values() if job.kind]
     found: list[str] = []
@@ -98,6 +100,11 @@ def check(
         found += (f"{job.id}: {sentence}" for sentence in _of_job(job, factors))
     found += _one_job_for_one_key(history)
     found += _deadlines(known, computed, history)
+    found += (
+        f"{line['account']} had {line['sum']} {line['of']} open, more than the {limits[line['of']]} it may have"
+        for line in history
+        if line["what"] == "sum" and line["sum"] > limits.get(line["of"], math.inf)
+    )
     expected = {job.id for job in known if job.kind == "prediction" and not job.delete_asked}
     missing = expected - set(final["listed"])
     found += (f"{job_id}: missing in the listing" for job_id in sorted(missing)[:10])

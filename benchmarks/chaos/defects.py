@@ -78,7 +78,7 @@ def _dead_workers_keep_their_jobs() -> None:
 
 
 def _admission_ignores_the_limits() -> None:
-    _replace("submit", "waiting + rows > tonumber(max_rows) or ", "")
+    _replace("submit", "(a[1] or 0) + rows > tonumber(account_rows) or ", "")
 
 
 ALL: dict[str, Callable[[], None]] = {
@@ -91,6 +91,7 @@ ALL: dict[str, Callable[[], None]] = {
     "one_key_makes_two_jobs": _one_key_makes_two_jobs,
     "expired_work_is_computed": _expired_work_is_computed,
     "dead_workers_keep_their_jobs": _dead_workers_keep_their_jobs,
+    "admission_ignores_the_limits": _admission_ignores_the_limits,
 }
 
 

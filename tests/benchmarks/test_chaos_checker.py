@@ -126,6 +126,13 @@ def test_a_job_that_no_listing_shows_is_found() -> None:
     assert any("missing in the listing" in sentence for sentence in verdict(*SOUND, listed=[]))
 
 
+def test_an_account_with_more_open_than_it_may_have_is_found() -> None:
+    sums = [{"at": T0, "what": "sum", "account": "ada", "of": "rows", "sum": count} for count in (400, 401)]
+    state: Line = {"listed": ["j1"], "state": [], "late": []}
+    found = check([*SOUND, *sums], {VERSION: 2.0}, [], state, {"rows": 400, "bytes": 10})
+    assert found == ["ada had 401 rows open, more than the 400 it may have"]
+
+
 def test_what_is_left_at_the_end_is_found() -> None:
     assert verdict(*SOUND, state=["the key x is left"], late=["io-1"]) == [
         "the key x is left",
