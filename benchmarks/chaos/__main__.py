@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from benchmarks.chaos.history import History
 from benchmarks.chaos.receivers import Receiver
 from benchmarks.chaos.sums import Sums
 from benchmarks.figures import keep
+from tests.shared.jobs.wire import TAG, scripts
 
 QUIET_SECONDS = 90.0
 """How long it may take after the faults have stopped until the next job or webhook ends."""
@@ -56,6 +58,7 @@ class Run:
         try:
             self._prepare()
             clients = self._clients
+            self._receiver.told = clients.told_of_end
             faults = Faults(self._fleet, self.history, self._seed, self._move_alias)
             sums = Sums(self._fleet.client, self.history)
             sums.start()
@@ -82,6 +85,9 @@ class Run:
             "ends": self._ends(history),
             "webhooks": sum(line["what"] == "hook" for line in history),
             "no_answer": sum(line["what"] == "no answer" for line in history),
+            "accepted_by_form": self._forms(accepted),
+            "streams": sum(line["what"] == "events" for line in history),
+            "refused": sum(line["what"] == "refused" for line in history),
             "turned_away": sum(line["what"] == "turned away" for line in history),
             "highest_sums": highest,
             "faults": dict(sorted(faults.counts.items())),
@@ -194,7 +200,7 @@ class Run:
         for job_id in ids:
             reply = self._caller.get(f"/v1/predictions/{job_id}")
             if reply is not None and reply.status_code == 200:
-                clients.saw(reply.json())
+                clients.saw(reply)
             else:
                 self.history.add("lost", id=job_id, status=reply.status_code if reply is not None else None)
         return {"listed": self._listed(), "state": self._state(redis)}
@@ -221,6 +227,9 @@ class Run:
         for kind in ("open", "claims"):
             if count := redis.zcard("headrace:{a}:" + kind):
                 found.append(f"{count} entries are left in {kind}")
+        # What the queue's own tests check: all that follows from the records, recomputed from them.
+        check = redis.eval(scripts()["check"], 1, TAG, 0, 64, 1 << 25, 400 * 86_400_000, 86_400_000)
+        found += (text.decode() for text in check[:20])
         for kind in ("queue", "claim", "outgoing", "account"):
             names = [name.decode() for name in redis.scan_iter("headrace:{a}:" + kind + ":*")]
             found += (f"the key {name} is left" for name in names[:5])
@@ -235,6 +244,9 @@ class Run:
         lines = path.read_text().splitlines() if path.exists() else []
         parts = [line.split() for line in lines]
         return [(float(part[0]), int(part[1]), int(part[2])) for part in parts if len(part) == 3]
+
+    def _forms(self, accepted: list[dict[str, Any]]) -> dict[str, int]:
+        return dict(sorted(Counter(line.get("form") or line["kind"] for line in accepted).items()))
 
     def _ends(self, history: list[dict[str, Any]]) -> dict[str, int]:
         counts: dict[str, int] = {}

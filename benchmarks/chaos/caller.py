@@ -51,7 +51,7 @@ class Caller:
     def call(self, method: str, path: str, **options: Any) -> requests.Response | None:
         """One try; nothing where no whole answer came."""
         headers = {"Authorization": f"Bearer {self._key}", **(options.pop("headers", None) or {})}
-        began = time.monotonic()
+        began, asked = time.monotonic(), time.time()
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
         try:
@@ -64,4 +64,29 @@ class Caller:
         if reply.status_code >= 500 or reply.status_code == 429:
             self._history.add("turned away", method=method, path=path, status=reply.status_code,
                               seconds=round(time.monotonic() - began, 3), text=reply.text[:300])  # fmt: skip
+        reply.asked = asked
         return reply  # type: ignore[no-any-return]
+
+    def events(self, job_id: str, patience: float = 10.0) -> tuple[list[str], bool]:
+        """The statuses that a job's stream tells of until it breaks or patience ends, and whether it said ``done``."""
+        said: list[str] = []
+        until, event = time.monotonic() + patience, ""
+        headers = {"Authorization": f"Bearer {self._key}", "Accept": "text/event-stream"}
+        url = f"{random.choice(self._urls)}/v1/jobs/{job_id}/events"
+        try:
+            with requests.get(url, headers=headers, timeout=(3, 12), stream=True) as reply:
+                if reply.status_code != 200:
+                    return said, False
+                for line in reply.iter_lines(chunk_size=1):
+                    field, _, value = line.decode().partition(": ")
+                    if field == "event":
+                        event = value
+                    elif field == "data" and event == "status":
+                        said.append(value)
+                    if event == "done":
+                        return said, True
+                    if time.monotonic() > until:
+                        break
+        except (requests.RequestException, UnicodeDecodeError):
+            pass  # the API was killed: what was said counts
+        return said, False

@@ -17,8 +17,6 @@ CODES = {
 }  # fmt: skip
 """How a row may fail that was told to, on an engine that obeys."""
 _DATA_URL = "data:application/json;base64,"
-REPLY_SECONDS = 25.0
-"""Callers give a reply up after less than that, so what they saw is no older."""
 SLACK_SECONDS = 45.0
 """How much later than its deadline a job may end: Redis itself may have been away for so long."""
 BEGIN_SLACK_SECONDS = 1.0
@@ -41,7 +39,9 @@ class Seen:
     webhook: bool = False
     events: Sequence[str] | None = None
     form: str = ""
-    sights: list[tuple[float, str, Any, str | None, int]] = field(default_factory=list)
+    sights: list[tuple[float, str, Any, str | None, float]] = field(default_factory=list)
+    """When a reply came, its status, output and error code, and when it was asked for."""
+    streams: list[dict[str, Any]] = field(default_factory=list)
     hooks: list[dict[str, Any]] = field(default_factory=list)
     cancel_asked: bool = False
     delete_asked: bool = False
@@ -69,9 +69,11 @@ def gather(history: Sequence[Mapping[str, Any]]) -> dict[str, Seen]:
             job.events = line["events"]
         elif what == "saw":
             job = jobs.setdefault(line["id"], Seen(line["id"]))
-            job.sights.append((line["at"], line["status"], line["output"], line["code"], line["attempt"]))
+            job.sights.append((line["at"], line["status"], line["output"], line["code"], line["asked"]))
         elif what == "hook":
             jobs.setdefault(line["id"], Seen(line["id"])).hooks.append(dict(line))
+        elif what == "events":
+            jobs.setdefault(line["id"], Seen(line["id"])).streams.append(dict(line))
         elif what in ("cancel asked", "delete asked"):
             setattr(jobs.setdefault(line["id"], Seen(line["id"])), what.replace(" ", "_"), True)
         elif what == "deleted":
@@ -109,23 +111,23 @@ def check(
     missing = expected - set(final["listed"])
     found += (f"{job_id}: missing in the listing" for job_id in sorted(missing)[:10])
     found += final["state"]
-    found += (f"{name} had to be killed at the end" for name in final["late"])
+    found += final["late"]
     return found
 
 
 def _of_job(job: Seen, factors: Mapping[str, float]) -> Iterator[str]:
     last, ended, ends = "", math.inf, set()
-    for at, status, output, code, _ in sorted(job.sights, key=lambda sight: sight[0]):
+    for at, status, output, code, asked in sorted(job.sights, key=lambda sight: sight[0]):
         if status not in TERMINAL:
-            # Two readers may write down in the other order what they saw, but not by more than a reply takes.
-            if at > ended + REPLY_SECONDS:
-                yield f"was {status} again {at - ended:.0f} s after its end"
+            # Two readers may write down in the other order what they saw; what was asked later must not be older.
+            if asked > ended:
+                yield f"was {status} again {asked - ended:.1f} s after its end"
             continue
         if last and status != last:
             yield f"went from {last} to {status}"
         last, ended = status, min(ended, at)
         ends.add((status, repr(output), code))
-    if any(at > job.deleted + REPLY_SECONDS for at, *_ in job.sights):
+    if any(sight[4] > job.deleted for sight in job.sights):
         yield "was there after its deletion"
     if len(ends) > 1:
         yield f"ended in more than one way: {sorted(map(str, ends))[:3]}"
@@ -135,7 +137,9 @@ def _of_job(job: Seen, factors: Mapping[str, float]) -> Iterator[str]:
             yield "never ended"
         return
     yield from _answer(job, *end, factors)
-    yield from _webhooks(job, end[0])
+    yield from _webhooks(job, end[0], factors)
+    for stream in job.streams:
+        yield from _stream(stream["statuses"], stream["over"], end[0])
 
 
 def _answer(job: Seen, status: str, output: Any, code: str | None, factors: Mapping[str, float]) -> Iterator[str]:
@@ -144,14 +148,9 @@ def _answer(job: Seen, status: str, output: Any, code: str | None, factors: Mapp
             yield f"a training failed: {code}"
         return
     if status == "succeeded":
-        answers = _flat(_opened(output))
-        right = [value * factors[job.version] for value in job.values]
-        if len(answers) != len(right) or any(
-            not math.isclose(answer, value, rel_tol=1e-6) for answer, value in zip(answers, right, strict=True)
-        ):
-            yield f"answered {answers[:3]} and not {right[:3]}"
+        yield from _values(job, output, factors)
     elif status == "failed":
-        if code not in CODES.get(job.command, set()) and not (code == "E1402" and not job.has_own_deadline):
+        if code not in CODES.get(job.command, set()):
             yield f"failed with {code} though its rows were told to {job.command}, form {job.form!r}"
     elif status == "canceled":
         if code == "E1401" and not job.has_own_deadline:
@@ -160,8 +159,33 @@ def _answer(job: Seen, status: str, output: Any, code: str | None, factors: Mapp
             yield "canceled though nobody asked"
 
 
-def _webhooks(job: Seen, status: str) -> Iterator[str]:
+def _values(job: Seen, output: Any, factors: Mapping[str, float]) -> Iterator[str]:
+    answers = _flat(_opened(output))
+    right = [value * factors[job.version] for value in job.values]
+    if len(answers) != len(right) or any(
+        not math.isclose(answer, value, rel_tol=1e-6) for answer, value in zip(answers, right, strict=True)
+    ):
+        yield f"answered {answers[:3]} and not {right[:3]}"
+
+
+def _stream(statuses: Sequence[str], is_over: bool, end: str) -> Iterator[str]:
+    ends = [place for place, status in enumerate(statuses) if status in TERMINAL]
+    if len(ends) > 1 or (ends and ends[0] < len(statuses) - 1):
+        yield f"a stream went on after the end: {statuses}"
+    if is_over and statuses[-1:] != [end]:
+        yield f"a stream ended with {statuses[-1:]} though it {end}"
+
+
+def _webhooks(job: Seen, status: str, factors: Mapping[str, float]) -> Iterator[str]:
     ends = [hook for hook in job.hooks if hook["status"] in TERMINAL]
+    for hook in ends:
+        if any(asked > hook["at"] and seen not in TERMINAL for _, seen, _, _, asked in job.sights):
+            yield "a webhook told of its end before it had ended"
+            break
+    if job.kind == "prediction":
+        for hook in ends:
+            if hook["status"] == "succeeded":
+                yield from (f"a webhook {sentence}" for sentence in _values(job, hook["output"], factors))
     if any(not hook["signed"] for hook in job.hooks):
         yield "a webhook was not signed"
     if job.hooks and not job.webhook:
@@ -169,8 +193,8 @@ def _webhooks(job: Seen, status: str) -> Iterator[str]:
     if job.webhook and not job.delete_asked and not any(hook["fate"] == "ok" for hook in ends):
         yield "the webhook of the end never arrived"
     ids = {hook["hook"] for hook in job.hooks}
-    # A delivery does not say of which event it is. Without a filter output is told too, of jobs that have parts.
-    allowed = len(job.events) if job.events is not None else 1 if job.rows == 1 else math.inf
+    # A delivery does not say of which event it is; what has many rows always comes with a filter.
+    allowed = len(job.events) if job.events is not None else 1
     if len(ids) > allowed:
         yield f"{len(ids)} webhook ids for {allowed} events: {sorted(ids)[:3]}"
     if any(hook["status"] != status for hook in ends):
@@ -190,21 +214,21 @@ def _one_job_for_one_key(history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _deadlines(
     jobs: Sequence[Seen], computed: Sequence[tuple[float, int, int]], history: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    held = ("stopped", "redis", "link")
     stops = [
-        (line["at"], line["at"] + line["seconds"] + 1)
+        (line["pid"], line["at"] - 1, line["at"] + line["seconds"] + 1)
         for line in history
-        if line["what"] == "fault" and "seconds" in line and line["name"].startswith(held)
+        if line["what"] == "fault" and line["name"].startswith("stopped")
     ]
-    begun: dict[int, list[float]] = defaultdict(list)
-    for moment, _, value in computed:
-        begun[value].append(moment)
+    begun: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for moment, pid, value in computed:
+        begun[value].append((moment, pid))
     for job in jobs:
         if job.has_own_deadline and job.kind == "prediction" and not job.form:
             for value in job.values:
-                for moment in begun[value]:
+                for moment, pid in begun[value]:
                     # A process that is stopped between its look at the clock and the model cannot know.
-                    if moment > job.deadline + BEGIN_SLACK_SECONDS and not any(a <= moment <= b for a, b in stops):
+                    is_excused = any(which == pid and a <= moment <= b for which, a, b in stops)
+                    if moment > job.deadline + BEGIN_SLACK_SECONDS and not is_excused:
                         yield f"{job.id}: begun {moment - job.deadline:.2f} s after its deadline"
         opens = [moment for moment, status, *_ in job.sights if status not in TERMINAL]
         if job.has_own_deadline and opens and max(opens) > job.deadline + SLACK_SECONDS:

@@ -31,7 +31,7 @@ def new_values(count: int) -> list[int]:
 def png(value: int) -> bytes:
     """An image whose first number is ``value % 256``."""
     file = io.BytesIO()
-    Image.new("RGB", (4, 4), (value % 256, 1, 2)).save(file, "PNG")
+    Image.new("RGB", (8, 8), (value % 256, 1, 2)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -57,7 +57,7 @@ class Clients:
         """Begins to use the service: so many callers, each with a pause between two requests."""
         moves: list[Callable[[random.Random], None]] = (
             [self.single] * 10 + [self.many] * 3 + [self.twice] * 2 + [self.with_deadline] * 2 + [self.image] * 3
-            + [self.cancel] * 3 + [self.stop_at_work] + [self.delete] + [self.look] * 6 + [self.wait_for]
+            + [self.cancel] * 3 + [self.stop_at_work] + [self.delete] + [self.look] * 6 + [self.wait_for, self.follow]
         )  # fmt: skip
 
         def run(number: int) -> None:
@@ -85,20 +85,19 @@ class Clients:
     def single(self, dice: random.Random) -> None:
         """One row."""
         values, command = new_values(1), dice.choice(COMMANDS)
-        self._predict(dice, values, command, [float(values[0]), float(command)])
+        self._predict(dice, values, command, self._input(dice, values, command))
 
     def many(self, dice: random.Random) -> None:
         """Many rows, also more than a batch has."""
         values = new_values(dice.choice((2, 10, 70, 150)))
-        self._predict(dice, values, PLAIN, [[float(value), 0.0] for value in values])
+        self._predict(dice, values, PLAIN, self._input(dice, values, PLAIN))
 
     def twice(self, dice: random.Random) -> None:
         """The same request from several callers at once, under one key."""
         values, key = new_values(1), uuid.uuid4().hex
+        input_ = self._input(dice, values, PLAIN)
         threads = [
-            threading.Thread(
-                target=self._predict, args=(random.Random(dice.random()), values, PLAIN, [float(values[0]), 0.0], key)
-            )
+            threading.Thread(target=self._predict, args=(random.Random(dice.random()), values, PLAIN, input_, key))
             for _ in range(3)
         ]
         for thread in threads:
@@ -109,7 +108,7 @@ class Clients:
     def with_deadline(self, dice: random.Random) -> None:
         """A job that is of no use later."""
         values, command = new_values(1), dice.choice((PLAIN, PLAIN, SLOW))
-        self._predict(dice, values, command, [float(values[0]), float(command)], deadline=dice.choice((5, 6, 10)))
+        self._predict(dice, values, command, self._input(dice, values, command), deadline=dice.choice((5, 6, 10)))
 
     def image(self, dice: random.Random) -> None:
         """An image: inside the request, as an uploaded file, or by its address."""
@@ -135,7 +134,7 @@ class Clients:
     def stop_at_work(self, dice: random.Random) -> None:
         """Cancels a slow job while it is computed, and looks what has become of it when it would have ended."""
         values, key = new_values(1), uuid.uuid4().hex
-        self._predict(dice, values, SLOW, [float(values[0]), float(SLOW)], key)
+        self._predict(dice, values, SLOW, self._input(dice, values, SLOW), key)
         with self._lock:
             job_id = self._by_key.get(key)
         until = time.monotonic() + 5
@@ -164,7 +163,7 @@ class Clients:
         if job_id is not None:
             reply = self._caller.call("GET", f"/v1/predictions/{job_id}")
             if reply is not None and reply.status_code == 200:
-                self.saw(reply.json())
+                self.saw(reply)
 
     def wait_for(self, dice: random.Random) -> None:
         """Waits for a job's end in a held request."""
@@ -172,7 +171,14 @@ class Clients:
         if job_id is not None:
             reply = self._caller.call("GET", f"/v1/predictions/{job_id}?wait=3")
             if reply is not None and reply.status_code == 200:
-                self.saw(reply.json())
+                self.saw(reply)
+
+    def follow(self, dice: random.Random) -> None:
+        """Reads a job's stream of events, for a while or to its end."""
+        job_id = self._some(dice)
+        if job_id is not None:
+            said, is_over = self._caller.events(job_id)
+            self._history.add("events", id=job_id, statuses=said, over=is_over)
 
     def training(self, dice: random.Random) -> None:
         """Trains a small network, and sometimes stops that."""
@@ -186,27 +192,24 @@ class Clients:
             return
         job = reply.json()
         self._accepted(
-            job, key, [], PLAIN, kind="training", webhook="webhook" in body, events=body.get("webhook_events_filter")
+            reply, key, [], PLAIN, kind="training", webhook="webhook" in body, events=body.get("webhook_events_filter")
         )
         if dice.random() < 0.3:
             self._caller.stopping.wait(dice.uniform(0, 8))
             self._history.add("cancel asked", id=job["id"])
             reply = self._caller.call("POST", f"/v1/trainings/{job['id']}/cancel")
             if reply is not None and reply.status_code == 200:
-                self.saw(reply.json())
+                self.saw(reply)
+
+    @staticmethod
+    def _input(dice: random.Random, values: list[int], command: int) -> dict[str, Any]:
+        rows = [[float(value), float(command)] for value in values]
+        return {"x": rows if len(rows) > 1 else rows[0], "priority": dice.choice(("low", "normal", "high"))}
 
     def _predict(
-        self, dice: random.Random, values: list[int], command: int, x: Any, key: str = "", deadline: int = 0
+        self, dice: random.Random, values: list[int], command: int, input_: Any, key: str = "", deadline: int = 0
     ) -> None:
-        self._submit(
-            dice,
-            "chaos/net",
-            {"x": x, "priority": dice.choice(("low", "normal", "high"))},
-            values,
-            command,
-            key,
-            deadline,
-        )
+        self._submit(dice, "chaos/net", input_, values, command, key, deadline)
 
     def _submit(
         self, dice: random.Random, model: str, input_: Any, values: list[int], command: int, key: str = "",
@@ -214,7 +217,7 @@ class Clients:
     ) -> None:  # fmt: skip
         body: dict[str, Any] = {"input": input_}
         if not key:  # requests under one key must have one body
-            body |= self._webhook(dice)
+            body |= self._webhook(dice, is_filtered=len(values) > 1)
         key = key or uuid.uuid4().hex
         headers = {"Cancel-After": str(deadline)} if deadline else {}
         if dice.random() < 0.2:
@@ -224,32 +227,41 @@ class Clients:
             self._history.add("unknown", key=key)
         elif reply.status_code == 201:
             hooks = {"webhook": "webhook" in body, "events": body.get("webhook_events_filter")}
-            self._accepted(reply.json(), key, values, command, kind="prediction", deadline=deadline,
+            self._accepted(reply, key, values, command, kind="prediction", deadline=deadline,
                            form=form, **hooks)  # fmt: skip
         else:
             self._history.add("refused", key=key, status=reply.status_code, text=reply.text[:200])
 
-    def _accepted(self, job: dict[str, Any], key: str, values: list[int], command: int, **facts: Any) -> None:
+    def _accepted(self, reply: Any, key: str, values: list[int], command: int, **facts: Any) -> None:
+        job = reply.json()
         self._history.add("accepted", id=job["id"], key=key, values=values, command=command, version=job["version"],
                           created=job["created_at"], until=job["deadline"], rows=job["rows"], **facts)  # fmt: skip
-        self.saw(job)
+        self.saw(reply)
         with self._lock:
             self._open.append(job["id"])
             self._by_key[key] = job["id"]
             del self._open[:-400]
 
-    def saw(self, job: dict[str, Any]) -> None:
-        """Writes down what a reply said of a job."""
+    def saw(self, reply: Any) -> None:
+        """Writes down what a reply said of a job, and when it was asked for."""
+        job = reply.json()
         output = job["output"] if job["status"] in TERMINAL else None
         self._history.add("saw", id=job["id"], status=job["status"], attempt=job["attempt"], output=output,
-                          code=job["error_code"])  # fmt: skip
+                          code=job["error_code"], asked=reply.asked)  # fmt: skip
 
-    def _webhook(self, dice: random.Random) -> dict[str, Any]:
+    def told_of_end(self, job_id: str) -> None:
+        """Reads a job of whose end a webhook tells, as receivers do."""
+        reply = self._caller.call("GET", f"/v1/predictions/{job_id}")
+        if reply is not None and reply.status_code == 200:
+            self.saw(reply)
+
+    def _webhook(self, dice: random.Random, is_filtered: bool = False) -> dict[str, Any]:
         if dice.random() < 0.5:
             return {}
         host = dice.choice(("good", "good", "bad"))
         body: dict[str, Any] = {"webhook": f"{self._receiver}/hook/{host}"}
-        if dice.random() < 0.5:
+        # Without a filter a job of many rows tells of its parts, as many as there happen to be.
+        if is_filtered or dice.random() < 0.5:
             body["webhook_events_filter"] = dice.choice((["completed"], ["start", "completed"]))
         return body
 
@@ -257,7 +269,7 @@ class Clients:
         self._history.add("cancel asked", id=job_id)
         reply = self._caller.call("POST", f"/v1/predictions/{job_id}/cancel")
         if reply is not None and reply.status_code == 200:
-            self.saw(reply.json())
+            self.saw(reply)
 
     def _some(self, dice: random.Random) -> str | None:
         with self._lock:

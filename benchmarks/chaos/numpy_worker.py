@@ -63,7 +63,7 @@ class Engine:
             elif command == NAN:
                 answers[place] = np.nan
             elif command == LEAK:
-                _leaked.append(np.zeros(1 << 20))
+                _leaked.append(np.ones(1 << 20))
                 del _leaked[64:]
             elif command == SLOW:
                 time.sleep(2.0)

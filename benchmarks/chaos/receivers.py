@@ -8,14 +8,15 @@ import random
 import re
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from benchmarks.chaos.clients import png
+from benchmarks.chaos.clients import TERMINAL, png
 from benchmarks.chaos.history import History
 
 
 class Receiver:
-    """One server on loopback.
+    """One server on loopback; ``told`` is called with the id of each job of whose end it hears.
 
     Args:
         history: Where deliveries are written.
@@ -24,6 +25,7 @@ class Receiver:
 
     def __init__(self, history: History, seed: int) -> None:
         self.secrets: list[str] = []
+        self.told: Callable[[str], None] = lambda job_id: None
         self.is_well = False
         dice, outer = random.Random(seed), self
 
@@ -51,6 +53,8 @@ class Receiver:
                     "hook", id=job["id"], hook=self.headers["webhook-id"], status=job["status"], output=job["output"],
                     signed=outer._is_signed(dict(self.headers.items()), body), fate=fate,
                 )  # fmt: skip
+                if fate == "ok" and job["status"] in TERMINAL:
+                    outer.told(job["id"])
                 if fate == "hang":
                     time.sleep(5)
                 if fate in ("drop", "hang"):

@@ -3,7 +3,7 @@
 The environment names the folder ``CHAOS_FOLDER``, in which small files say what is wrong just now:
 
     clock     seconds to add to this process's clock
-    store     "full", "slow", "half" or "": how the artifact store fares
+    store     "full", "away", "slow", "half" or "": how the artifact store fares
 """
 
 import errno
@@ -45,28 +45,39 @@ def spoil_store() -> None:
     """Makes the artifact store fail as the file ``store`` says; files are always copied, as from a store elsewhere."""
     from shared.artifacts import ArtifactStore
 
-    real_get, real_placed = ArtifactStore.get, ArtifactStore._placed
+    real_get, real_open, real_placed = ArtifactStore.get, ArtifactStore.open, ArtifactStore._placed
 
     def get(self: Any, path: str, local: Path) -> None:
-        fate = _said("store")
-        if fate == "slow":
-            time.sleep(1.5)
+        with self._translated(path):
+            fate = _weather()
         real_get(self, path, local)
         if fate == "half":
             with open(local, "rb+") as file:
                 file.truncate(os.path.getsize(local) // 2)
 
+    def open_(self: Any, path: str) -> Any:
+        with self._translated(path):
+            _weather()
+        return real_open(self, path)
+
     def placed(self: Any, path: str) -> Any:
-        fate = _said("store")
-        if fate == "full":
+        if _weather() == "full":
             raise OSError(errno.ENOSPC, "No space left on device")
-        if fate == "slow":
-            time.sleep(1.5)
         return real_placed(self, path)
 
+    ArtifactStore.open = open_  # type: ignore[method-assign]
     ArtifactStore.get = get  # type: ignore[method-assign]
     ArtifactStore._placed = placed  # type: ignore[method-assign,assignment]
     ArtifactStore.local_path = lambda self, path: None  # type: ignore[method-assign]
+
+
+def _weather() -> str:
+    fate = _said("store")
+    if fate == "away":
+        raise OSError(errno.EIO, "Input/output error")
+    if fate == "slow":
+        time.sleep(1.5)
+    return fate
 
 
 def begin() -> None:

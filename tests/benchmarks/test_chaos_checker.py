@@ -26,12 +26,18 @@ def accepted(id_: str = "j1", **facts: Any) -> Line:
 def saw(status: str, id_: str = "j1", at: float = 1.0, **facts: Any) -> Line:
     output = {"y": [14.0]} if status == "succeeded" else None
     line = {"at": T0 + at, "what": "saw", "id": id_, "status": status, "attempt": 1, "output": output, "code": None}
+    line["asked"] = T0 + at - 0.01
     return line | facts
 
 
 def hook(status: str = "succeeded", id_: str = "j1", **facts: Any) -> Line:
     line = {"at": T0 + 2, "what": "hook", "id": id_, "hook": "msg_1", "status": status, "signed": True, "fate": "ok"}
+    line["output"] = {"y": [14.0]} if status == "succeeded" else None
     return line | facts
+
+
+def events(*statuses: str, over: bool = False) -> Line:
+    return {"at": T0 + 3, "what": "events", "id": "j1", "statuses": list(statuses), "over": over}
 
 
 def verdict(*lines: Line, computed: list[tuple[float, int, int]] | None = None, **final: Any) -> list[str]:
@@ -68,7 +74,7 @@ def test_a_large_output_is_opened() -> None:
 
 
 def test_a_late_reply_of_an_earlier_reading_is_no_violation() -> None:
-    assert verdict(*SOUND, saw("processing", at=10)) == []
+    assert verdict(*SOUND, saw("processing", at=10, asked=T0 + 1.9)) == []
 
 
 def test_a_job_that_went_back_to_wait_is_no_violation() -> None:
@@ -94,11 +100,17 @@ def test_a_job_that_went_back_to_wait_is_no_violation() -> None:
         ("a webhook told of", lambda: [*SOUND[:-1], hook("failed")]),
         ("nobody asked for", lambda: [accepted(webhook=False), saw("succeeded"), hook()]),
         ("answered", lambda: [accepted(webhook=False), saw("succeeded", output=data_url({"y": [16.0]}))]),
-        ("was processing again", lambda: [*SOUND, saw("processing", at=40)]),
+        ("was processing again", lambda: [*SOUND, saw("processing", at=2.5)]),
+        ("before it had ended", lambda: [hook(at=T0 + 1), saw("processing", at=1.5), *SOUND[:-1]]),
+        ("a webhook answered", lambda: [*SOUND[:-1], hook(output={"y": [16.0]})]),
+        ("went on after the end", lambda: [*SOUND, events("succeeded", "processing")]),
+        ("a stream ended with", lambda: [*SOUND, events("starting", "failed", over=True)]),
+        ("a stream ended with", lambda: [*SOUND, events("starting", over=True)]),
+        ("failed with E1402", lambda: [accepted(webhook=False), saw("failed", code="E1402")]),
         ("went from canceled to succeeded", lambda: [saw("canceled", at=1, code="E1403"), *SOUND]),
         (
             "after its deletion",
-            lambda: [*SOUND, {"at": T0 + 3, "what": "deleted", "id": "j1"}, saw("succeeded", at=40)],
+            lambda: [*SOUND, {"at": T0 + 3, "what": "deleted", "id": "j1"}, saw("succeeded", at=4)],
         ),
         ("made 2 jobs", lambda: [*SOUND, accepted("j2", key="key of j1", webhook=False), saw("succeeded", "j2")]),
     ],
@@ -117,9 +129,11 @@ def test_work_begun_after_its_deadline_is_found() -> None:
 
 def test_work_begun_late_by_a_process_that_was_stopped_is_excused() -> None:
     late = accepted(webhook=False, deadline=5, until="2026-01-01T00:00:05Z")
-    stop = {"at": T0 + 4, "what": "fault", "name": "stopped past the lease", "process": "inference-1", "seconds": 4.0}
+    stop = {"at": T0 + 4, "what": "fault", "name": "stopped past the lease", "pid": 1, "seconds": 4.0}
+    expired = saw("canceled", at=9, code="E1401")
 
-    assert verdict(late, stop, saw("canceled", at=9, code="E1401"), computed=[(T0 + 8.1, 1, 7)]) == []
+    assert verdict(late, stop, expired, computed=[(T0 + 8.1, 1, 7)]) == []
+    assert verdict(late, stop, expired, computed=[(T0 + 8.1, 2, 7)]) != [], "another process was not stopped"
 
 
 def test_a_job_that_no_listing_shows_is_found() -> None:
@@ -134,7 +148,7 @@ def test_an_account_with_more_open_than_it_may_have_is_found() -> None:
 
 
 def test_what_is_left_at_the_end_is_found() -> None:
-    assert verdict(*SOUND, state=["the key x is left"], late=["io-1"]) == [
+    assert verdict(*SOUND, state=["the key x is left"], late=["io-1 had to be killed at the end"]) == [
         "the key x is left",
         "io-1 had to be killed at the end",
     ]

@@ -89,6 +89,13 @@ def test_a_bell_that_is_never_sent_only_delays_a_job(stack: Stack, monkeypatch: 
     assert stack.ended(job_id)["output"] == [8]
 
 
+def test_a_worker_goes_on_after_a_message_that_redis_did_not_let_it_acknowledge(stack: Stack) -> None:
+    stack.start_worker("deaf_worker")
+    assert stack.ended(stack.post([1, PLAIN])["id"])["output"] == [2]
+    assert stack.ended(stack.post([2, PLAIN])["id"])["output"] == [4]
+    assert stack.ended(stack.post([3, PLAIN])["id"])["output"] == [6]
+
+
 def test_a_worker_that_slept_past_its_lease_changes_nothing(stack: Stack) -> None:
     sleeper = stack.start_worker()
     job = stack.post([1, HOLD])
