@@ -220,6 +220,7 @@ class Fleet:
             for member in list(self.members.values()):
                 if member.is_wanted and not member.is_alive and not self._closing.is_set():
                     member.ends += 1
+                    member.signal(signal.SIGKILL)  # what a killed parent left, as supervisors and containers end it
                     member.start()
 
     def _start_redis(self) -> None:
