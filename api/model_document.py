@@ -40,18 +40,14 @@ def prediction_document(
         body["input"] = {name: sample.value for name, sample in inputs.items()}
     operation["requestBody"] = {"required": True, "content": _json(_REFERENCE + form, body)}
     reference = version.model if is_production else f"{version.model}:{version.id}"
-    operation["x-codeSamples"] = prediction_snippets(base, reference, inputs)
+    operation["x-codeSamples"] = prediction_snippets(base, reference, inputs, iterates=version.signature.iterates)
     schemas = copy.deepcopy(whole["components"]["schemas"])
     schemas["Input"] = _of_many_rows(input_schema(version.signature), inputs)
     schemas["Output"] = _of_3_1(output_schema(version.signature, version.labels))
     schemas[form]["properties"]["input"] = {"$ref": _REFERENCE + "Input"}
     if not is_production:
         schemas[form]["properties"]["version"]["const"] = version.id
-    many = {"type": "array", "items": {"$ref": _REFERENCE + "Output"}}
-    schemas["JobObject"]["properties"]["output"] = {
-        "anyOf": [{"$ref": _REFERENCE + "Output"}, many, {"type": "null"}],
-        "description": "What the model answers, a list of it for many rows; null until the job has ended.",
-    }
+    schemas["JobObject"]["properties"]["output"] = _output(version)
     model = version.model
     path = f"/v1/models/{model}/predictions" if is_production else _PREDICTIONS
     return _document(
@@ -151,6 +147,18 @@ def _of_many_rows(schema: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str
         other = {"type": "array", "items": value, "minItems": 1} if name in inputs else {"type": "null"}
         schema["properties"][name] = {**kept, "anyOf": [value, other]}
     return schema
+
+
+def _output(version: ModelVersion) -> dict[str, Any]:
+    """The output of a job: the answer to one row or a list of answers, or always the list."""
+    whole, nothing = {"$ref": _REFERENCE + "Output"}, {"type": "null"}
+    if version.signature.iterates:
+        told = "What the model answers, row by row: those that are there while the job runs; null until the first one."
+        return {"anyOf": [whole, nothing], "description": told}
+    return {
+        "anyOf": [whole, {"type": "array", "items": whole}, nothing],
+        "description": "What the model answers, a list of it for many rows; null until the job has ended.",
+    }
 
 
 def _cut_links(paths: Mapping[str, Any]) -> None:

@@ -10,22 +10,24 @@ from typing import Any
 from api.samples import Sample
 
 
-def prediction_snippets(base: str, reference: str, inputs: Mapping[str, Sample]) -> list[dict[str, str]]:
+def prediction_snippets(
+    base: str, reference: str, inputs: Mapping[str, Sample], *, iterates: bool = False
+) -> list[dict[str, str]]:
     """One prediction, waited for.
 
     Args:
         base: Address of the service.
         reference: ``owner/name`` for the version in production, ``owner/name:id`` for another.
         inputs: One row.
+        iterates: Whether the output is told row by row, which the client for Python may hand out as a generator.
     """
     model, _, version = reference.partition(":")
     if version:
         url, first = f"{base}/v1/predictions", {"version": Sample(version)}
     else:
         url, first = f"{base}/v1/models/{model}/predictions", {}
-    python = f"print(client.run({reference!r}, input={_python(inputs)}))\n".replace(
-        "'" + reference + "'", f'"{reference}"'
-    )
+    call = f'client.run("{reference}", input={_python(inputs)})'
+    python = f"for row in {call}:\n    print(row)\n" if iterates else f"print({call})\n"
     script = f'console.log(await replicate.run("{reference}", {{ input: {_javascript(inputs)} }}));\n'
     return _three(_curl(url, first, inputs, "Prefer: wait"), _python_head(base) + python, _script_head(base) + script)
 

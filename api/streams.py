@@ -200,8 +200,8 @@ class EventStream:
 
 def _is_many(found: Services, job: Job) -> bool:
     """Whether the output is a list of answers to rows; that of one row may be a list itself."""
-    if job.kind is not JobKind.PREDICTION or job.rows > 1:
-        return job.rows > 1
+    if job.kind is not JobKind.PREDICTION or job.rows > 1 or job.iterates:
+        return job.rows > 1 or job.iterates
     if not isinstance(job.output, list) or not isinstance(job.input, dict):
         return False
     try:

@@ -30,7 +30,8 @@ class Answer:
     def of_job(cls, file: Path, job: Job) -> "Answer":
         """The answer that a job's end gives."""
         output = job.get("output")
-        first = output if isinstance(output, Mapping) else {}
+        only = output[0] if isinstance(output, list) and len(output) == 1 else output  # the answer to one row in a list
+        first = only if isinstance(only, Mapping) else {}
         label, score = first.get("label"), first.get("score")
         return cls(
             file=str(file),

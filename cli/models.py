@@ -46,6 +46,7 @@ def models() -> None:
 @click.option("--scale", help="What pixels are multiplied by, if the model does not do it itself: 1/255.")
 @click.option("--mean", help="What is subtracted after that, one number a channel: 0.485,0.456,0.406.")
 @click.option("--std", help="What is divided by in the end, one number a channel.")
+@click.option("--iterator", is_flag=True, help="Tell the output row by row: clients get each row as it is there.")
 @click.option("--alias", help="Promote the version under this name once it is in.")
 @_options
 def push(
@@ -56,6 +57,7 @@ def push(
     scale: str | None,
     mean: str | None,
     std: str | None,
+    iterator: bool,
     alias: str | None,
     data_dir: Path | None,
     as_json: bool,
@@ -70,7 +72,8 @@ def push(
     if labels_file is not None:
         # As JSON, since a label in a file may hold a comma.
         labels = json.dumps([line.strip() for line in labels_file if line.strip()], ensure_ascii=False)
-    options = {"labels": labels, "scale": scale, "mean": mean, "std": std, "alias": alias}
+    told = "true" if iterator else None
+    options = {"labels": labels, "scale": scale, "mean": mean, "std": std, "iterator": told, "alias": alias}
     fields = {key: value for key, value in options.items() if value}
     client = Client.of_folder(data_dir)
     job = upload(client, f"/v1/models/{model}/versions", fields, file, is_quiet=as_json)
@@ -238,6 +241,8 @@ def _show_version(version: dict[str, Any]) -> None:
 
 def _answer(sample: Any) -> Any:
     """A sample answer in a few words."""
+    if isinstance(sample, list) and len(sample) == 1:  # of a version that iterates
+        sample = sample[0]
     if isinstance(sample, dict) and {"label", "score"} <= sample.keys():
         return f"{sample['label']}, score {sample['score']:.3f}"
     return sample
@@ -250,4 +255,4 @@ def _described(signature: dict[str, Any]) -> dict[str, str]:
         for spec in signature.get(side, ()):
             shape = " × ".join("any" if size is None else str(size) for size in spec["shape"]) or "one value"
             facts[f"{side[:-1]} {spec['name']}"] = f"{spec['kind']}, {shape}, {spec['dtype']}"
-    return facts
+    return {**facts, "answers": "row by row, as a list" if signature.get("iterates") else ""}

@@ -143,13 +143,23 @@ def input_schema(signature: Signature) -> dict[str, Any]:
 
 
 def output_schema(signature: Signature, labels: Sequence[str] | None) -> dict[str, Any]:
-    """JSON schema of the ``output`` for one row, ``components.schemas.Output``; many rows answer a list of it."""
+    """JSON schema of the ``output``, ``components.schemas.Output``.
+
+    That of one row, of which many rows answer a list; where the signature iterates that of any number of rows, marked
+    so that stock clients hand them out one by one.
+    """
+    row = _row_schema(signature, labels)
+    if signature.iterates:
+        return {"title": "Output", "type": "array", "items": row, "x-cog-array-type": "iterator"}
+    return {"title": "Output", **row}
+
+
+def _row_schema(signature: Signature, labels: Sequence[str] | None) -> dict[str, Any]:
     if signature.is_classifier and labels:
         score = {"title": "Score", "type": "number"}
         label = {"title": "Label", "type": "string", "enum": list(labels)}
         scored = {"type": "object", "properties": {"label": label, "score": score}, "required": ["label", "score"]}
         return {
-            "title": "Output",
             "type": "object",
             "properties": {
                 "label": {
@@ -164,9 +174,8 @@ def output_schema(signature: Signature, labels: Sequence[str] | None) -> dict[st
             "required": ["label", "score", "scores"],
         }
     if len(signature.outputs) == 1:
-        return {"title": "Output", **_nested(signature.outputs[0], _leaf_schema(signature.outputs[0]))}
+        return _nested(signature.outputs[0], _leaf_schema(signature.outputs[0]))
     return {
-        "title": "Output",
         "type": "object",
         "properties": {
             spec.name: {"title": _title(spec.name), **_nested(spec, _leaf_schema(spec))} for spec in signature.outputs

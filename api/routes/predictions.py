@@ -183,9 +183,14 @@ def _create(version: ModelVersion, body: Body, headers: JobHeaders, deployment: 
         rows=checked.rows,
         model=version.model,
         version=version.id,
-        details={**({"deployment": deployment.full_name} if deployment else {}), **placed.details},
+        details={
+            **({"deployment": deployment.full_name} if deployment else {}),
+            **({"iterates": True} if version.signature.iterates else {}),
+            **placed.details,
+        },
         fetch_host=placed.fetch_host,
         file_bytes=placed.file_bytes,
-        is_followed=body.keys.get("stream") is True,
+        # Clients of a version that iterates ask for the job again and again, and want the rows that are there.
+        is_followed=body.keys.get("stream") is True or (version.signature.iterates and checked.rows > 1),
     )
     return create_job(read_webhook(body.keys, is_form=body.raw is None).added_to(new), headers, body)[0]

@@ -122,6 +122,11 @@ def _options(fields: Mapping[str, str]) -> dict[str, Any]:
             options[name] = [_number(part, name) for part in fields[name].split(",")]
     if any(value <= 0 for value in options.get("std", ())):
         raise InvalidInput("std must be greater than 0 for every channel.", "std", "range")
+    iterator = fields.get("iterator", "false")
+    if iterator not in ("true", "false"):
+        raise InvalidInput("iterator must be true or false.", "iterator", "enum")
+    if iterator == "true":
+        options["iterator"] = True
     alias = fields.get("alias")
     if alias:
         check_name(alias, "alias")

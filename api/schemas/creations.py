@@ -116,6 +116,8 @@ class ModelFile(UploadParts):
     mean: Numbers | None = None
     """A number for each channel, with commas."""
     std: Numbers | None = None
+    iterator: Literal["true", "false"] | None = None
+    """Whether the output is told row by row, so that stock clients hand out each row as it is there."""
     alias: Name | None = None
     """What to point to the version once it is there."""
 

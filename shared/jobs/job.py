@@ -113,6 +113,11 @@ class Job:
         """Whether the job has ended."""
         return self.status.is_terminal
 
+    @property
+    def iterates(self) -> bool:
+        """Whether the output is the list of the answers to rows, whatever the input was."""
+        return self.details.get("iterates") is True
+
 
 def job_from_record(job_id: str, record: Mapping[str, str], data: Mapping[bytes, bytes] | None = None) -> Job:
     """Reads a ``Job`` out of the hashes ``job:{id}`` and ``data:{id}``.

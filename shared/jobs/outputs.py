@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from shared.artifacts import REFERENCE, ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
 from shared.errors import Unavailable
@@ -97,14 +99,23 @@ class LargeOutputs:
     def shown(self, job: "Job", base: str, *, is_brief: bool = False) -> Any:
         """What the wire object has in place of such an output.
 
-        Stock clients make a file object of a string that begins with ``https:`` or ``data:``, and of no other.
+        Stock clients make a file object of a string that begins with ``https:`` or ``data:``, and of no other. Of
+        the output of a version that iterates they read on from where they are, so that it stays a list.
 
         Args:
             job: A job with ``output_file``.
             base: What URLs begin with.
             is_brief: Never read the store.
+
+        Raises:
+            Unavailable: The store does not answer, and the output must be the list that it has.
         """
         file = job.output_file
+        if file is not None and job.iterates and not is_brief:
+            try:
+                return orjson.loads(self._artifacts.read(file.path))
+            except FileNotFoundError:
+                return None
         if file is not None and base.startswith("http:") and not is_brief and file.size <= self._limits.data_url_bytes:
             try:
                 return "data:application/json;base64," + base64.b64encode(self._artifacts.read(file.path)).decode()

@@ -12,7 +12,7 @@ from shared.jobs.outputs import LargeOutputs
 from shared.jobs.store import Place
 from shared.jobs.stream_urls import StreamUrls
 
-_HIDDEN = frozenset({"upload", "sources", "deployment"})
+_HIDDEN = frozenset({"upload", "sources", "deployment", "iterates"})
 _PATHS = {JobKind.PREDICTION: "predictions", JobKind.TRAINING: "trainings"}
 
 

@@ -72,6 +72,8 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    iterates: bool = False
+    """Whether the output is told row by row: always the list of the answers to rows, also for one row."""
 
     @property
     def is_classifier(self) -> bool:
@@ -84,10 +86,11 @@ class Signature:
 
     def to_json(self) -> dict[str, Any]:
         """The frozen form that manifests keep."""
-        return {
+        form: dict[str, Any] = {
             "inputs": [spec.to_json() for spec in self.inputs],
             "outputs": [spec.to_json() for spec in self.outputs],
         }
+        return {**form, "iterates": True} if self.iterates else form
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> "Signature":
@@ -95,4 +98,5 @@ class Signature:
         return cls(
             inputs=tuple(TensorSpec.from_json(spec) for spec in form["inputs"]),
             outputs=tuple(TensorSpec.from_json(spec) for spec in form["outputs"]),
+            iterates=bool(form.get("iterates", False)),
         )

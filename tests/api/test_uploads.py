@@ -23,9 +23,8 @@ def _push(client: FlaskClient, path: str, data: bytes = b"PK-model", headers: An
 def test_a_model_file_becomes_an_import_job_with_its_upload_in_the_store(
     client: FlaskClient, artifacts: ArtifactStore, redis: Redis
 ) -> None:
-    reply = _push(
-        client, VERSIONS, labels='["cat", "dog"]', scale="1/255", mean="0.5,0.5,0.5", std="1,1,2", alias="production"
-    )
+    options = {"labels": '["cat", "dog"]', "scale": "1/255", "mean": "0.5,0.5,0.5", "std": "1,1,2"}
+    reply = _push(client, VERSIONS, **options, iterator="true", alias="production")
     assert reply.status_code == 201
     job = reply.json
     assert (job["kind"], job["status"], job["model"]) == ("import", "starting", "ada/cats")
@@ -33,6 +32,7 @@ def test_a_model_file_becomes_an_import_job_with_its_upload_in_the_store(
     assert job["details"]["labels"] == ["cat", "dog"]
     assert job["details"]["scale"] == pytest.approx(1 / 255)
     assert (job["details"]["mean"], job["details"]["std"]) == ([0.5] * 3, [1, 1, 2])
+    assert job["details"]["iterator"] is True
     assert (job["details"]["owner"], job["details"]["name"], job["details"]["alias"]) == ("ada", "cats", "production")
     assert "upload" not in job["details"]
     stored = json.loads(redis.hget(f"headrace:{{a}}:job:{job['id']}", "details") or b"{}")
@@ -69,6 +69,7 @@ def test_nothing_of_an_upload_stays_on_the_machines_own_disk(
         ({"scale": "nan"}, "scale"),
         ({"mean": "1,x"}, "mean"),
         ({"std": "0,1"}, "std"),
+        ({"iterator": "perhaps"}, "iterator"),
         ({"alias": "No Name"}, "alias"),
         ({"webhook": "ftp://example.org"}, "webhook"),
     ],

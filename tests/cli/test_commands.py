@@ -258,6 +258,21 @@ def test_a_model_is_pushed_with_its_options_and_described(
     assert "Warning: It answers alike for every input." in result.stderr
 
 
+def test_a_model_is_pushed_as_an_iterator_and_described_as_one(
+    against_server: Callable[..., Result], server: Any, reply: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "cats.keras"
+    file.write_bytes(b"keras")
+    signature: dict[str, Any] = {"inputs": [], "outputs": [], "iterates": True}
+    output = {"id": VERSION, "version": f"me/cats:{VERSION}", "signature": signature}
+    output |= {"sample": [{"label": "cat", "score": 0.75}]}
+    server.answer_in_turn(reply({"username": "me"}), reply({"id": "a1", "status": "succeeded", "output": output}, 201))
+    result = against_server("models", "push", file, "--name", "me/cats", "--iterator")
+    assert result.exit_code == 0, result.output
+    assert b'name="iterator"\r\n\r\ntrue\r\n' in server.requests[1].body
+    assert "row by row, as a list" in result.stdout and "cat, score 0.750" in result.stdout
+
+
 def test_one_version_is_shown_in_words(against_server: Callable[..., Result], server: Any, reply: Any) -> None:
     signature = {"inputs": [{"name": "x", "kind": "tensor", "shape": [3], "dtype": "float32"}], "outputs": []}
     version = {"id": VERSION, "model": "me/cats", "created_at": "2026-01-02T03:04:05.000Z", "source": "training"}

@@ -67,6 +67,17 @@ def test_every_image_of_a_folder_is_one_job_with_a_raw_body(
     assert [answer["output"]["label"] for answer in summary["answers"]] == ["image/png", "image/jpeg", "image/webp"]
 
 
+def test_the_answer_of_a_model_that_iterates_is_the_one_row_in_its_list(
+    against_server: Callable[..., Result], server: Any, reply: Any, pictures: Path, tmp_path: Path
+) -> None:
+    made = answered("cat", output=[{"label": "cat", "score": 0.5}])
+    server.answer = lambda request: reply(model()) if request.method == "GET" else reply(made, 201)
+    result = against_server("predict", pictures / "a.png", "--model", "me/cats", "--out", tmp_path / "out.csv")
+    assert result.exit_code == 0, result.output
+    (row,) = rows_of(tmp_path / "out.csv")
+    assert (row["label"], row["score"], json.loads(row["output"])) == ("cat", "0.5", made["output"])
+
+
 def test_the_version_that_serves_says_what_the_input_is_called_not_the_newest(
     against_server: Callable[..., Result], server: Any, reply: Any, tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ def tell(
             "lister": lister,
             "other": service.key(f"{name}-files"),
             "receiver": receiver.url,
+            "gates": str(service.gates),
             # Of outputs that are files: stock clients make no file objects of http: URLs.
             "file_scheme": "https" if url.startswith("https:") else "data",
             "full": full,

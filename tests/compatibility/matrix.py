@@ -22,6 +22,7 @@ EXPECTED: dict[str, Any] = {
     "run_numbers": [2, 4, 6],
     "run_typed_array": [2, 4, 6],
     "run_object": ["bright", 1.0],
+    "run_iterator": [["ONE", "TWO", "THREE"], ["ALONE"]],
     "run_longer_than_the_wait": "LATE",
     "run_by_polling": "HELLO",
     "cancel_queued": ["starting", "canceled", None, "E1403: canceled on request", "canceled"],
@@ -45,6 +46,10 @@ EXPECTED: dict[str, Any] = {
     "file_output": ["FileOutput", True, True],
     "stream": [["output", "HELLO\nYOU"], ["done", "{}"]],
     "stream_of_rows": [["output", "ONE"], ["output", " TWO"], ["output", ""], ["done", "{}"]],
+    "stream_of_an_iterator": [
+        [["output", "ONE"], ["output", " TWO"], ["done", "{}"]],
+        [["output", "ALONE"], ["done", "{}"]],
+    ],
     "slow_stream": [["output", "LATE"], ["done", "{}"]],
     "late_stream": ["succeeded", [["output", "HELLO"], ["done", "{}"]]],
     "stream_that_fails": True,

@@ -25,6 +25,11 @@ TEXT = {"name": "prompt", "kind": "text", "dtype": "string", "shape": []}
 SIGNATURES: dict[str, Any] = {
     "text": {"inputs": [TEXT], "outputs": [{"name": "text", "kind": "text", "dtype": "string", "shape": []}]},
     "twin": {"inputs": [TEXT], "outputs": [{"name": "text", "kind": "text", "dtype": "string", "shape": []}]},
+    "rows": {
+        "inputs": [TEXT],
+        "outputs": [{"name": "text", "kind": "text", "dtype": "string", "shape": []}],
+        "iterates": True,
+    },
     "words": {"inputs": [TEXT], "outputs": [{"name": "words", "kind": "text", "dtype": "string", "shape": [None]}]},
     "numbers": {
         "inputs": [{"name": "x", "kind": "tensor", "dtype": "float32", "shape": [3]}],
@@ -52,7 +57,9 @@ class Service:
 
     def __init__(self, folder: Path, certificate: tuple[Path, Path]) -> None:
         self.folder, self.certificate = folder, certificate
-        (folder / "redis").mkdir(parents=True)
+        self.gates = folder / "gates"
+        for made in (folder / "redis", self.gates):
+            made.mkdir(parents=True)
         self.server = RedisServer(folder / "redis", "--appendonly", "no")
         self.processes: list[subprocess.Popen[bytes]] = []
         self.ports = {"http": free_port(), "https": free_port()}
@@ -155,7 +162,9 @@ class Service:
         environment = dict(program.environment)
         if name.startswith("inference"):
             command[command.index("-A") + 1] = "stock_worker"
-            environment["PYTHONPATH"] = str(Path(__file__).parent)
+            paths = (str(Path(__file__).parent), environment.get("PYTHONPATH", ""))
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+            environment["TESTS_GATES"] = str(self.gates)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes.append(
                 subprocess.Popen(command, env=environment, cwd=program.folder, stdout=log, stderr=log)

@@ -1,8 +1,10 @@
 """The product's inference worker with an engine of NumPy that obeys its prompts: ``celery -A stock_worker worker``.
 
-``sleep 2 a`` answers ``A`` after two seconds, ``fail`` fails; any other prompt is answered in capitals.
+``sleep 2 a`` answers ``A`` after two seconds, ``hold gate a`` once the file ``gate`` is there, ``fail`` fails; any
+other prompt is answered in capitals.
 """
 
+import os
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -21,6 +23,9 @@ from workers.inference.model_cache import ModelCache
 from workers.loaded import report_versions_of
 
 __all__ = ["app"]
+
+GATES = Path(os.environ["TESTS_GATES"])
+HOLD_SECONDS = 60
 
 
 class Engine:
@@ -52,6 +57,13 @@ def obey(prompt: str) -> str:
         seconds, _, rest = rest.partition(" ")
         time.sleep(float(seconds))
         prompt = rest
+    if command == "hold":
+        gate, _, prompt = rest.partition(" ")
+        until = time.monotonic() + HOLD_SECONDS
+        while not (GATES / gate).exists():
+            if time.monotonic() > until:
+                raise ValueError(f"nobody opened {gate}")
+            time.sleep(0.02)
     return prompt.upper()
 
 

@@ -3,6 +3,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -275,6 +276,22 @@ def test_the_output_schema_fits_the_answers() -> None:
         jsonschema.validate([0.1], plain)
     several = Signature(PICTURES.inputs, (PICTURES.outputs[0], TensorSpec("words", TensorKind.TEXT, "string", ())))
     jsonschema.validate({"output": [1, 2, 3], "words": "x"}, output_schema(several, labels))
+
+
+def test_the_output_of_a_version_that_iterates_is_marked_as_an_iterator_of_rows() -> None:
+    labels = ("a", "b", "c")
+    for one, names in ((PICTURES, None), (numbers("float32"), labels), (PICTURES, labels)):
+        row, whole = output_schema(one, names), output_schema(replace(one, iterates=True), names)
+        assert whole["items"] == {name: value for name, value in row.items() if name != "title"}
+        assert {name: value for name, value in whole.items() if name != "items"} == {
+            "title": "Output",
+            "type": "array",
+            "x-cog-array-type": "iterator",
+        }
+    jsonschema.validate([], whole)
+    jsonschema.validate([{"label": "b", "score": 0.5, "scores": []}] * 2, whole)
+    plain = output_schema(Signature((), (TensorSpec("text", TensorKind.TEXT, "string", ()),), iterates=True), None)
+    assert plain["items"] == {"type": "string"} and "x-cog-array-display" not in plain
 
 
 def test_the_module_needs_neither_numpy_nor_pillow() -> None:

@@ -7,6 +7,7 @@ again in a third: a file that took its loader over must not reach a worker that 
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def import_version(
 
 
 def read_options(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of an import, checked: ``labels``, ``scale``, ``mean``, ``std``; ``None`` where not given.
+    """The options of an import, checked; ``labels``, ``scale``, ``mean`` and ``std`` are ``None`` where not given.
 
     Raises:
         ImportRefused: One of them cannot be meant.
@@ -84,7 +85,7 @@ def read_options(details: Mapping[str, Any]) -> dict[str, Any]:
     mean, std = (_numbers(details.get(word), word) for word in ("mean", "std"))
     if scale == 0 or (std is not None and min(std) <= 0):
         raise ImportRefused("scale is not 0, and std is greater than 0")
-    return {"labels": labels, "scale": scale, "mean": mean, "std": std}
+    return {"labels": labels, "scale": scale, "mean": mean, "std": std, "iterator": details.get("iterator") is True}
 
 
 def _imported(
@@ -111,6 +112,7 @@ def _imported(
     run.report(stage="publishing")
     run.check()
     registry.ensure_model(details["owner"], details["name"])  # not before: a refused file leaves no empty model
+    iterates = options["iterator"]
     return registry.publish(
         details["owner"],
         details["name"],
@@ -118,10 +120,10 @@ def _imported(
         created_at=iso(run.job.created_at),
         source="import",
         job_id=run.job.id,
-        signature=_believed(result, options["labels"]),
+        signature=replace(_believed(result, options["labels"]), iterates=iterates),
         labels=None if options["labels"] is None else tuple(options["labels"]),
         parameters={**result.parameters, "form": file.suffix[1:]},
-        sample=result.sample,
+        sample=[result.sample] if iterates and result.sample is not None else result.sample,
         warnings=tuple(result.warnings),
     )
 

@@ -43,7 +43,7 @@ class DecodedJob:
     rows: Sequence[Row | Callable[[], Row]]
     """Row by row; a callable decodes its row when called and raises what ``decode`` does."""
     is_many: bool = False
-    """Whether the answer is a list of rows, as the input was."""
+    """Whether the answer is a list of rows, as the input was, or as the version always answers."""
     top_k: int | None = None
     threshold: float | None = None
 
@@ -74,7 +74,7 @@ def decode(
         options = read_options(signature, parsed)
     except InvalidInput as error:
         raise InputError(error.detail) from error
-    columns, is_many, count = {}, False, 0
+    columns, is_many, count = {}, signature.iterates, 0
     for spec in signature.inputs:
         rows, several = _rows(spec, parsed)
         if count and len(rows) != count:

@@ -282,7 +282,8 @@ class Drain:
         claim, ids = batch.claim, list(batch.decoded)
         jobs = {job.id: job for job in claim.jobs}
         batching = self._settings.batching
-        partial = PartialOutputs(self._queue, claim.id, [jobs[id_] for id_ in ids], batching.max_batch_rows)
+        whole = 1 if batch.model.signature.iterates else batching.max_batch_rows
+        partial = PartialOutputs(self._queue, claim.id, [jobs[id_] for id_ in ids], whole)
         with self._claims.watched(self._patience) as begin:
 
             def wanted() -> set[int]:

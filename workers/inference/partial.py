@@ -27,7 +27,8 @@ class PartialOutputs:
         queue: Where they go.
         claim: The id of the claim that holds the jobs.
         jobs: The jobs of the batch, in its order.
-        rows: Most rows of a job that is answered whole at once, for which nobody has to be told of parts.
+        rows: Most rows of a job that is answered whole at once, for which nobody has to be told of parts; one where
+            each row is to be told as its call ends.
     """
 
     def __init__(self, queue: JobQueue, claim: str, jobs: Sequence[TakenJob], rows: int) -> None:

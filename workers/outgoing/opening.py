@@ -50,7 +50,8 @@ def open_dispatcher(
     view = JobView(outputs, StreamUrls(redis, settings))
 
     def body(job: Job) -> dict[str, Any]:
-        return view(job, public_base(settings))
+        # What iterates would be whole, whatever its size: a receiver is given the URL.
+        return view(job, public_base(settings), is_brief=job.iterates)
 
     secrets = WebhookSecrets(redis, settings)
     deliveries = Deliveries(outgoing, jobs, secrets, trials, client, circuits, figures, body, settings)

@@ -2,13 +2,14 @@
 
 import io
 import json
+import pathlib
 import time
 import urllib.request
 
 import httpx
 from cells import TOLD, cell, main, png, until
 from replicate import Client
-from replicate.exceptions import ReplicateError
+from replicate.exceptions import ModelError, ReplicateError
 
 URL, KEY, VERSIONS = TOLD["url"], TOLD["key"], TOLD["versions"]
 client = Client(api_token=KEY, base_url=URL)
@@ -34,6 +35,52 @@ def iterator_from_the_start():
     rows = {"prompt": [f"sleep 0.1 a{n}" for n in range(20)]}
     made = client.predictions.create(version=VERSIONS["text"], input=rows)
     return list(made.output_iterator()) == [f"A{n}" for n in range(20)]
+
+
+def held(name):
+    """Rows of a job that goes on after its first batch only once its gate is there."""
+    (pathlib.Path(TOLD["gates"]) / name).unlink(missing_ok=True)
+    return {"prompt": [*(f"a{n}" for n in range(10)), f"hold {name} last"]}
+
+
+def first_and_rest(name, rows):
+    first = next(rows)
+    (pathlib.Path(TOLD["gates"]) / name).touch()
+    return [first, list(rows) == [*(f"A{n}" for n in range(1, 10)), "LAST"]]
+
+
+@cell
+def rows_before_the_end():
+    rows = client.run("stock/rows:" + VERSIONS["rows"], input=held("run-1"), wait=False)
+    return [type(rows).__name__, *first_and_rest("run-1", rows)]
+
+
+@cell
+def rows_before_the_end_after_a_wait():
+    rows = client.run("stock/rows:" + VERSIONS["rows"], input=held("wait-1"), wait=1)
+    return [type(rows).__name__, *first_and_rest("wait-1", rows)]
+
+
+@cell
+def output_iterator_before_the_end():
+    made = client.predictions.create(model="stock/rows", input=held("iterator-1"))
+    return [made.status, made.output, *first_and_rest("iterator-1", made.output_iterator())]
+
+
+@cell
+def stream_before_the_end():
+    events = client.stream("stock/rows", input=held("stream-1"))
+    texts = (str(event) for event in events if event.event.value == "output")
+    return first_and_rest("stream-1", texts)
+
+
+@cell
+def rows_of_a_job_that_fails():
+    rows = {"prompt": ["a", "fail"]}
+    try:
+        return list(client.run("stock/rows:" + VERSIONS["rows"], input=rows, wait=False))
+    except ModelError as error:
+        return error.prediction.error[:6]
 
 
 @cell

@@ -1,8 +1,12 @@
 """What is peculiar to ``replicate`` 2.0.0b4."""
 
+import os
+import pathlib
+
 import replicate
 from cells import TOLD, cell, main
 from replicate import Replicate
+from replicate.lib._models import Version
 
 URL, KEY, VERSIONS = TOLD["url"], TOLD["key"], TOLD["versions"]
 client = Replicate(bearer_token=KEY, base_url=URL)
@@ -43,6 +47,34 @@ def throttled_without_retries():
         headers = error.response.headers
         whole = headers["Retry-After"].isdigit() and headers["RateLimit-Reset"].isdigit()
         return [error.body["detail"].startswith("Request was throttled."), whole, headers["RateLimit-Remaining"]]
+
+
+@cell
+def rows_before_the_end():
+    # Only the module's own works, see docs/compatibility.md.
+    os.environ["REPLICATE_BASE_URL"], os.environ["REPLICATE_API_TOKEN"] = URL, KEY
+    gate = pathlib.Path(TOLD["gates"]) / "use-2"
+    prompts = [*(f"a{n}" for n in range(10)), f"hold {gate.name} last"]
+    rows = iter(replicate.use("stock/rows", streaming=True)(prompt=prompts))
+    first = next(rows)
+    gate.touch()
+    return [first, list(rows) == [*(f"A{n}" for n in range(1, 10)), "LAST"]]
+
+
+@cell
+def use_of_an_iterator():
+    os.environ["REPLICATE_BASE_URL"], os.environ["REPLICATE_API_TOKEN"] = URL, KEY
+    letters = list(replicate.use("stock/rows", streaming=True)(prompt="alone"))
+    return [replicate.use("stock/rows")(prompt=["one", "two"]), replicate.use("stock/rows")(prompt="alone"), letters]
+
+
+@cell
+def a_version_object_that_is_not_waited_for():
+    got = client.models.versions.get(model_owner="stock", model_name="rows", version_id=VERSIONS["rows"])
+    try:
+        return list(client.run(Version(**got.to_dict()), input={"prompt": ["one", "two"]}, wait=False))
+    except TypeError as error:
+        return str(error)
 
 
 @cell

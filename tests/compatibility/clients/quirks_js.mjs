@@ -1,5 +1,7 @@
 // What is peculiar to `replicate` 1.4.0 for JavaScript.
 
+import { writeFileSync } from "node:fs";
+
 import { main, png, require, told } from "./cells.mjs";
 
 const Replicate = require("replicate");
@@ -39,6 +41,31 @@ const cells = {
       return [error.response.status, count >= told.burst - 6];
     }
     return null;
+  },
+
+  async rows_before_the_end() {
+    const gate = "stream-js";
+    const prompts = [...Array.from({ length: 10 }, (_, n) => `a${n}`), `hold ${gate} last`];
+    const seen = [];
+    for await (const event of replicate.stream("stock/rows", { input: { prompt: prompts } })) {
+      if (event.event !== "output") continue;
+      if (!seen.length) writeFileSync(`${told.gates}/${gate}`, "");
+      seen.push(event.data);
+    }
+    return [seen[0], seen.length, seen.at(-1)];
+  },
+
+  async partial_output_in_progress() {
+    // run() waits for the whole, but tells what is there by then.
+    const gate = "run-js";
+    const prompts = [...Array.from({ length: 10 }, (_, n) => `a${n}`), `hold ${gate} last`];
+    const parts = new Set();
+    const options = { input: { prompt: prompts }, wait: { mode: "poll", interval: 50 } };
+    const rows = await replicate.run("stock/rows", options, (job) => {
+      parts.add(job.output ? job.output.length : null);
+      if (job.output) writeFileSync(`${told.gates}/${gate}`, "");
+    });
+    return [rows.length, [...parts]];
   },
 
   async dropped_option() {

@@ -1,5 +1,6 @@
 """The cells of the matrix with ``replicate`` 1.0.7."""
 
+import inspect
 import io
 
 from cells import TOLD, cell, data_url, main, png, until
@@ -68,6 +69,17 @@ def run_numbers():
 def run_object():
     answer = client.run("stock/image", input={"image": data_url(png(255))})
     return [answer["label"], round(answer["score"], 3)]
+
+
+@cell
+def run_iterator():
+    found = [
+        client.run("stock/rows:" + VERSIONS["rows"], input=prompt(text)) for text in (["one", "two", "three"], "alone")
+    ]
+    assert all(inspect.isgenerator(rows) for rows in found)
+    by_name = client.run("stock/rows", input=prompt(["one", "two"]))
+    assert by_name == ["ONE", "TWO"]
+    return [list(rows) for rows in found]
 
 
 @cell

@@ -1,11 +1,13 @@
 """The cells of the matrix with ``replicate`` 2.0.0b4."""
 
+import inspect
 import io
 
 import replicate
 from cells import TOLD, cell, data_url, main, png, until
 from replicate import AsyncReplicate, Replicate
 from replicate.exceptions import ModelError
+from replicate.lib._models import Version
 
 URL, KEY, VERSIONS = TOLD["url"], TOLD["key"], TOLD["versions"]
 client = Replicate(bearer_token=KEY, base_url=URL)
@@ -69,6 +71,15 @@ def run_numbers():
 def run_object():
     answer = client.run("stock/image", input={"image": data_url(png(255))})
     return [answer["label"], round(answer["score"], 3)]
+
+
+@cell
+def run_iterator():
+    # By name it is a list; a generator only where the client has the version itself, in its own class.
+    got = client.models.versions.get(model_owner="stock", model_name="rows", version_id=VERSIONS["rows"])
+    rows = client.run(Version(**got.to_dict()), input=prompt(["one", "two", "three"]))
+    assert inspect.isgenerator(rows)
+    return [list(rows), client.run("stock/rows:" + VERSIONS["rows"], input=prompt("alone"))]
 
 
 @cell

@@ -50,6 +50,11 @@ const cells = {
     return [answer.label, Math.round(answer.score * 1000) / 1000];
   },
 
+  async run_iterator() {
+    const rows = await replicate.run(`stock/rows:${versions.rows}`, { input: input(["one", "two", "three"]) });
+    return [rows, await replicate.run("stock/rows", { input: input("alone") })];
+  },
+
   run_longer_than_the_wait: () =>
     replicate.run("stock/text", { input: input("sleep 2 late"), wait: { mode: "block", timeout: 1 } }),
 

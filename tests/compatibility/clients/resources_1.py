@@ -68,6 +68,11 @@ def stream_of_rows():
 
 
 @cell
+def stream_of_an_iterator():
+    return [events_of(client.stream("stock/rows", input={"prompt": text})) for text in (["one", " two"], "alone")]
+
+
+@cell
 def slow_stream():
     return events_of(client.stream("stock/text", input={"prompt": "sleep 2.5 late"}))
 

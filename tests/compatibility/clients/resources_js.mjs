@@ -46,6 +46,11 @@ const cells = {
 
   stream_of_rows: () => eventsOf(replicate.stream("stock/text", { input: { prompt: ["one", " two", ""] } })),
 
+  stream_of_an_iterator: async () => [
+    await eventsOf(replicate.stream("stock/rows", { input: { prompt: ["one", " two"] } })),
+    await eventsOf(replicate.stream("stock/rows", { input: { prompt: "alone" } })),
+  ],
+
   slow_stream: () => eventsOf(replicate.stream("stock/text", { input: { prompt: "sleep 2.5 late" } })),
 
   async late_stream() {

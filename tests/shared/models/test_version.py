@@ -61,6 +61,9 @@ def test_the_frozen_form_of_a_signature() -> None:
     spec = TensorSpec("ids", TensorKind.TENSOR, "int32", (None,), pads=True)
     assert TensorSpec.from_json(spec.to_json()) == spec
     assert signature.input("image") == signature.inputs[0] and signature.input("other") is None
+    assert not signature.iterates
+    told = dataclasses.replace(signature, iterates=True)
+    assert told.to_json() == {**form, "iterates": True} and Signature.from_json(told.to_json()) == told
 
 
 @pytest.mark.parametrize("text", ["a", "cifar-10", "v1.2_x", "0", "a" * 63])

@@ -97,6 +97,21 @@ def test_a_file_becomes_a_version_that_answers_as_its_network(
     assert dict(registry.version(other["id"]).files) == dict(version.files)
 
 
+def test_a_file_becomes_a_version_that_iterates_where_that_is_asked(
+    few_sizes: Settings,
+    artifacts: ArtifactStore,
+    registry: ModelRegistry,
+    promotions: Promotions,
+    new_run: NewRun,
+    saved: Path,
+) -> None:
+    output = import_version(new_run(saved, labels=LABELS, iterator=True), few_sizes, artifacts, registry, promotions)
+    registry.forget()
+    assert registry.version(output["id"]).signature.iterates and output["signature"]["iterates"] is True
+    (sample,) = output["sample"]
+    assert sample["label"] in LABELS
+
+
 def test_a_legacy_file_is_converted_and_never_served(
     few_sizes: Settings,
     artifacts: ArtifactStore,

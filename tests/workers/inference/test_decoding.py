@@ -3,6 +3,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,6 +231,12 @@ def test_a_list_of_images_is_many_rows_in_order(classifier_signature, data_url) 
     job = decode(classifier_signature, json.dumps({"image": [data_url(image) for image in images]}).encode(), SETTINGS)
     assert job.is_many
     assert [int(row["image"][0, 0, 0]) for row in arrays(job)] == [3, 1, 2]
+
+
+def test_one_row_is_many_where_the_version_iterates(classifier_signature, data_url) -> None:
+    value = {"image": data_url(np.zeros((32, 32, 3), np.uint8))}
+    assert not decode(classifier_signature, value, SETTINGS).is_many
+    assert decode(replace(classifier_signature, iterates=True), value, SETTINGS).is_many
 
 
 def test_pixels_may_come_as_numbers(classifier_signature) -> None:

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,15 +44,26 @@ def submit(queue: JobQueue) -> Callable[[int], str]:
 
 
 @pytest.fixture
-def drain(
+def drain_of(
     queue: JobQueue, redis: Redis, settings: Settings, artifacts: ArtifactStore, numpy_model: Any, signature_of: Any
-) -> Iterator[Drain]:
+) -> Iterator[Callable[..., Drain]]:
+    """A worker's loop over a model that doubles."""
     claims = Claims(queue, settings)
     payloads = Payloads(artifacts, LargeOutputs(redis, settings, artifacts), settings)
-    model = numpy_model(signature_of(x=("tensor", "float32", ())), lambda x: x * 2)
     registry = ModelRegistry(artifacts, redis, settings)
-    yield Drain(queue, claims, Held(model), registry, payloads, settings, threading.Event())  # type: ignore[arg-type]
+
+    def make(of: Settings = settings, iterates: bool = False) -> Drain:
+        signature = replace(signature_of(x=("tensor", "float32", ())), iterates=iterates)
+        held: Any = Held(numpy_model(signature, lambda x: x * 2))
+        return Drain(queue, claims, held, registry, payloads, of, threading.Event())
+
+    yield make
     claims.release_all()
+
+
+@pytest.fixture
+def drain(drain_of: Callable[..., Drain]) -> Drain:
+    return drain_of()
 
 
 def taken(queue: JobQueue, rows: int) -> tuple[str, TakenJob]:
@@ -89,6 +101,38 @@ def test_a_job_that_nobody_follows_leaves_no_stream(
     job = jobs.get(job_id)
     assert job is not None and len(job.output) == 150
     assert not redis.exists(f"headrace:{{a}}:events:{job_id}")
+
+
+@pytest.mark.parametrize(("iterates", "told"), [(True, [0.0, 2.0, 4.0, 6.0, 8.0]), (False, [])])
+def test_every_call_of_a_version_that_iterates_is_told_also_where_a_job_has_fewer_rows_than_a_batch(
+    iterates: bool,
+    told: list[Any],
+    drain_of: Callable[..., Drain],
+    submit: Callable[[int], str],
+    queue: JobQueue,
+    redis: Redis,
+    settings: Settings,
+) -> None:
+    job_id = submit(6)
+    queue.follow(job_id)
+    two_rows = settings.batching.model_copy(update={"max_decoded_bytes": 8})
+    drain_of(settings.model_copy(update={"batching": two_rows}), iterates).run(POOL, job_id)
+
+    assert [answer for _, answers in parts(redis, settings, job_id) for answer in answers] == told
+
+
+def test_one_row_of_a_version_that_iterates_is_answered_with_a_list(
+    drain_of: Callable[..., Drain], queue: JobQueue, jobs: JobStore
+) -> None:
+    new = NewJob(
+        id=new_job_id(), kind=JobKind.PREDICTION, account="a", key_id="k", queue=queue_of(VERSION, POOL), pool=POOL,
+        input=b'{"x": 3}',
+    )  # fmt: skip
+    queue.submit(new)
+    drain_of(iterates=True).run(POOL, new.id)
+
+    job = jobs.get(new.id)
+    assert job is not None and job.output == [6.0]
 
 
 def test_who_follows_while_it_runs_has_the_rows_before_too(

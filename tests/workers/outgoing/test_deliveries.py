@@ -10,7 +10,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from shared.connections import Redis
+from shared.jobs.claim import Outcome
 from shared.jobs.outgoing import Outgoing
+from shared.jobs.outputs import LargeOutputs
 from shared.jobs.queue import JobQueue
 from shared.settings import Settings
 from shared.webhooks.figures import WebhookFigures
@@ -69,6 +71,23 @@ def test_a_delivery_is_what_get_answers_and_standard_webhooks_verifies_it(
     assert ended.json()["webhook"] == receiver.url
     assert ended.json()["webhook_events_filter"] == ["start", "completed"]
     assert ended.json()["urls"]["get"].endswith(f"/v1/predictions/{job}")
+
+
+@pytest.mark.parametrize(("details", "scheme"), [({}, "data:"), ({"iterates": True}, "http:")])
+def test_a_large_output_is_no_list_in_a_webhook_also_where_get_shows_one(
+    details: dict[str, Any], scheme: str, receive: Any, submit: Any, take: Any, queue: JobQueue, redis: Redis,
+    settings: Settings, artifacts: Any, start_dispatcher: Any, with_webhooks: Any, eventually: Any,
+) -> None:  # fmt: skip
+    files = settings.files.model_copy(update={"inline_output_bytes": 4})
+    receiver = receive(answer(204, b""))
+    submit(receiver.url, details=details)
+    claim, (job,) = take()
+    outputs = LargeOutputs(redis, settings.model_copy(update={"files": files}), artifacts)
+    written = outputs.write(job.id, job.attempt, b"[1,2,3]")
+    queue.settle(claim, [Outcome(job.id, job.attempt, written)])
+    start_dispatcher()
+    eventually(lambda: receiver.requests)
+    assert receiver.requests[0].json()["output"].startswith(scheme)
 
 
 def test_during_a_rotation_the_old_secret_signs_beside_the_new_one(
