@@ -14,6 +14,7 @@ from shared.connections import Redis, open_keyspace, translated
 from shared.errors import IdempotencyMismatch, JobError, TooManyRequests
 from shared.jobs.bells import Bells
 from shared.jobs.claim import Outcome, Taken, TakenJob, parts
+from shared.jobs.held import held_jobs
 from shared.jobs.job import WEIGHTS, JobKind
 from shared.jobs.lua import Scripts
 from shared.jobs.new_job import NewJob, Submitted, queue_of
@@ -138,10 +139,12 @@ class JobQueue:
         return bool(self._call("delete", job_id, job_id))
 
     def fail_version(self, version: str, error: JobError) -> int:
-        """Fails every waiting job of a version, in whichever pool; returns how many."""
+        """Fails every held and every waiting job of a version, in whichever pool; returns how many."""
+        # The held ones first: one that is let in meanwhile is found in its line.
+        count = sum(self.refuse(job_id, error) for job_id in held_jobs(self._redis, self._keys, version))
         with translated():
             pools = cast(set[bytes], self._redis.smembers(self._keys.in_shard("pools")))
-        return sum(self.fail_waiting(queue_of(version, pool.decode()), error) for pool in sorted(pools))
+        return count + sum(self.fail_waiting(queue_of(version, pool.decode()), error) for pool in sorted(pools))
 
     def fail_waiting(self, queue: str, error: JobError) -> int:
         """Fails every waiting job of a queue; returns how many."""
