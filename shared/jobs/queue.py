@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
-from shared.errors import IdempotencyMismatch, JobError, TooManyRequests
+from shared.errors import IdempotencyMismatch, JobError, ServiceError, TooLarge, TooManyRequests
 from shared.jobs.bells import Bells
 from shared.jobs.claim import Outcome, Taken, TakenJob, parts
 from shared.jobs.held import held_jobs
@@ -50,6 +50,7 @@ class JobQueue:
         """Accepts a job, or finds the one that an earlier submission with this key or id made.
 
         Raises:
+            TooLarge: The job alone is larger than a limit of the queue or the account.
             TooManyRequests: The queue or the account is at its limit.
             IdempotencyMismatch: The idempotency key came with another body before.
         """
@@ -272,7 +273,12 @@ class JobQueue:
         if self._spills is not None:
             self._spills.drop(job_id, spill)
 
-    def _full(self, new: NewJob, which: str) -> TooManyRequests:
+    def _full(self, new: NewJob, which: str) -> ServiceError:
+        for unit, size in (("rows", new.rows), ("bytes", new.size)):
+            limits = {name: getattr(self._settings.queue, name) for name in (f"max_{unit}", f"account_max_{unit}")}
+            name = min(limits, key=limits.__getitem__)
+            if size > limits[name]:  # however long the caller waits
+                return TooLarge(f"The job has {size} {unit} and queue.{name} admits {limits[name]}: send smaller jobs.")
         seconds, waiting = self._paces.room(new, which)
         what = f"The queue of {new.model or new.kind}" if which == "queue" else f"The account {new.account}"
         return TooManyRequests(f"{what} is full with {waiting} rows; try again in {seconds} s.", seconds)
