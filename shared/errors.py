@@ -188,6 +188,11 @@ class ModelLoadError(JobError):
     code = "E1201"
 
 
+def version_gone() -> ModelLoadError:
+    """How a job ends whose version was deleted."""
+    return ModelLoadError("the version of this job was deleted", "E1202")
+
+
 class ImportRefused(JobError):
     """Raised when a model file is not accepted (E1501) or fails in its sandbox (E1502)."""
 

@@ -15,7 +15,7 @@ from api.parameters import DIRECTIONS, PAGED, SORTS
 from api.schemas.form import Page
 from api.schemas.models import ModelObject, NewModel
 from api.services import services
-from shared.errors import Forbidden, JobError, ModelLoadError
+from shared.errors import Forbidden, version_gone
 from shared.models.model import Model
 from shared.models.recipes import RECIPES, Recipe, find_recipe
 from shared.models.version import ModelVersion
@@ -99,8 +99,3 @@ def refuse_recipe(owner: str, name: str) -> None:
     """
     if find_recipe(owner, name) is not None:
         raise Forbidden(f"{owner}/{name} comes with the service and cannot be changed.")
-
-
-def version_gone() -> JobError:
-    """How jobs end whose version was deleted."""
-    return ModelLoadError("the version of this job was deleted", "E1202")

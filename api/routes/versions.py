@@ -14,7 +14,7 @@ from api.headers import read_job_headers
 from api.json_response import json_response, no_content
 from api.pages import cut, page_object
 from api.parameters import JOB_HEADERS, PAGED
-from api.routes.models import refuse_recipe, version_gone
+from api.routes.models import refuse_recipe
 from api.schemas.creations import ModelFile
 from api.schemas.form import Page
 from api.schemas.jobs import JobObject
@@ -23,7 +23,7 @@ from api.services import services
 from api.upload_jobs import create_upload_job
 from api.uploads import received
 from api.versions import version_of
-from shared.errors import Forbidden, InvalidInput, NotFound
+from shared.errors import Forbidden, InvalidInput, NotFound, version_gone
 from shared.jobs.job import JobKind
 from shared.models.recipes import find_recipe
 from shared.models.registry import check_name

@@ -11,9 +11,10 @@ from typing import Any, cast
 
 from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
-from shared.errors import IdempotencyMismatch, JobError, TooManyRequests
+from shared.errors import IdempotencyMismatch, JobError, ServiceError, TooLarge, TooManyRequests
 from shared.jobs.bells import Bells
 from shared.jobs.claim import Outcome, Taken, TakenJob, parts
+from shared.jobs.held import held_jobs
 from shared.jobs.job import WEIGHTS, JobKind
 from shared.jobs.lua import Scripts
 from shared.jobs.new_job import NewJob, Submitted, queue_of
@@ -49,6 +50,7 @@ class JobQueue:
         """Accepts a job, or finds the one that an earlier submission with this key or id made.
 
         Raises:
+            TooLarge: The job alone is larger than a limit of the queue or the account.
             TooManyRequests: The queue or the account is at its limit.
             IdempotencyMismatch: The idempotency key came with another body before.
         """
@@ -138,10 +140,12 @@ class JobQueue:
         return bool(self._call("delete", job_id, job_id))
 
     def fail_version(self, version: str, error: JobError) -> int:
-        """Fails every waiting job of a version, in whichever pool; returns how many."""
+        """Fails every held and every waiting job of a version, in whichever pool; returns how many."""
+        # The held ones first: one that is let in meanwhile is found in its line.
+        count = sum(self.refuse(job_id, error) for job_id in held_jobs(self._redis, self._keys, version))
         with translated():
             pools = cast(set[bytes], self._redis.smembers(self._keys.in_shard("pools")))
-        return sum(self.fail_waiting(queue_of(version, pool.decode()), error) for pool in sorted(pools))
+        return count + sum(self.fail_waiting(queue_of(version, pool.decode()), error) for pool in sorted(pools))
 
     def fail_waiting(self, queue: str, error: JobError) -> int:
         """Fails every waiting job of a queue; returns how many."""
@@ -269,7 +273,12 @@ class JobQueue:
         if self._spills is not None:
             self._spills.drop(job_id, spill)
 
-    def _full(self, new: NewJob, which: str) -> TooManyRequests:
+    def _full(self, new: NewJob, which: str) -> ServiceError:
+        for unit, size in (("rows", new.rows), ("bytes", new.size)):
+            limits = {name: getattr(self._settings.queue, name) for name in (f"max_{unit}", f"account_max_{unit}")}
+            name = min(limits, key=limits.__getitem__)
+            if size > limits[name]:  # however long the caller waits
+                return TooLarge(f"The job has {size} {unit} and queue.{name} admits {limits[name]}: send smaller jobs.")
         seconds, waiting = self._paces.room(new, which)
         what = f"The queue of {new.model or new.kind}" if which == "queue" else f"The account {new.account}"
         return TooManyRequests(f"{what} is full with {waiting} rows; try again in {seconds} s.", seconds)

@@ -31,6 +31,42 @@ def test_a_full_queue_is_429_with_a_small_whole_retry_after(
     app.extensions["headrace"].waiting.stop()
 
 
+@pytest.mark.parametrize(
+    ("limits", "rows", "sentence"),
+    [
+        ({"max_rows": 2}, 3, "The job has 3 rows and queue.max_rows admits 2"),
+        ({"account_max_rows": 2}, 3, "The job has 3 rows and queue.account_max_rows admits 2"),
+        ({"max_bytes": 100}, 3, "bytes and queue.max_bytes admits 100"),
+        ({"account_max_bytes": 100}, 3, "bytes and queue.account_max_bytes admits 100"),
+        ({"max_rows": 2, "account_max_rows": 1}, 3, "queue.account_max_rows admits 1"),
+    ],
+)
+def test_a_job_that_no_limit_could_ever_admit_is_413_and_names_it_however_full_the_queue_is(
+    redis: Redis, settings: Settings, api_key: str, version: ModelVersion, count_jobs: Callable[..., int],
+    limits: dict[str, int], rows: int, sentence: str,
+) -> None:  # fmt: skip
+    app = create_app(settings.model_copy(update={"queue": QueueSettings(**limits)}), sweeps=False)
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {api_key}"
+
+    def post(images: Any) -> Any:
+        return client.post("/v1/predictions", json={"version": version.id, "input": {"image": images}})
+
+    for _ in range(2):  # the first time nothing waits
+        reply = post([PIXEL] * rows)
+        assert reply.status_code == 413 and reply.content_type == "application/problem+json"
+        assert sentence in reply.json["detail"] and "Retry-After" not in reply.headers
+        while post(PIXEL).status_code == 201:
+            continue
+        assert post(PIXEL).status_code == 429
+    admitted = count_jobs()
+    # The same with the address of a file that would have to be fetched first.
+    held = post(["https://example.org/cat.png" + "?" * 50] * rows)
+    assert held.status_code == 413 and sentence in held.json["detail"]
+    assert redis.zcard("headrace:{a}:outgoing-hosts") == 0 and count_jobs() == admitted > 0
+    app.extensions["headrace"].waiting.stop()
+
+
 @pytest.fixture
 def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """A server of the test's own, which it may stop."""

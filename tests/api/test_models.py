@@ -178,6 +178,22 @@ def test_an_aliased_version_is_not_deleted_and_a_deleted_ones_jobs_fail_at_once(
     assert client.post("/v1/predictions", json={"version": spare.id, "input": {"image": PIXEL}}).status_code == 422
 
 
+@pytest.mark.parametrize("whole_model", [False, True])
+def test_a_deleted_versions_jobs_fail_at_once_also_while_their_input_is_still_to_be_fetched(
+    client: FlaskClient, redis: Redis, publish: Callable[..., ModelVersion], whole_model: bool
+) -> None:
+    spare = publish(content=b"spare")
+    body = {"version": spare.id, "input": {"image": "https://example.org/cat.png"}}
+    job = client.post("/v1/predictions", json=body).json
+    assert job is not None and redis.zcard("headrace:{a}:outgoing:example.org:443") == 1
+    path = "/v1/models/ada/digits" if whole_model else f"/v1/models/ada/digits/versions/{spare.id}"
+    assert client.delete(path).status_code == 204
+    seen = client.get(f"/v1/predictions/{job['id']}").json
+    assert seen is not None
+    assert (seen["status"], seen["error_code"]) == ("failed", "E1202")
+    assert redis.zcard("headrace:{a}:outgoing:example.org:443") == 0
+
+
 def test_a_model_that_serves_is_deleted_only_by_force(
     client: FlaskClient, version: ModelVersion, publish: Callable[..., ModelVersion], registry: ModelRegistry
 ) -> None:

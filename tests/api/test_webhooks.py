@@ -12,6 +12,7 @@ from shared.jobs.job import JobKind, new_job_id
 from shared.jobs.new_job import NewJob, queue_of
 from shared.jobs.outgoing import Outgoing
 from shared.jobs.queue import JobQueue
+from shared.jobs.store import JobStore
 from shared.models.version import ModelVersion
 from shared.settings import Settings
 from shared.webhooks.signing import message_id, verify
@@ -169,6 +170,34 @@ def test_a_test_message_is_signed_and_its_fate_is_the_answer(
     assert (failed["attempt"]["status"], failed["attempt"]["reply"]) == (404, "no such hook")
     refused = client.post("/v1/webhooks/default/test", json={"url": "http://10.0.0.1/"})
     assert refused.json["invalid_fields"][0]["field"] == "url"
+
+
+def test_the_trace_of_a_create_is_kept_with_its_job_and_sent_with_its_webhooks(
+    client: FlaskClient, version: ModelVersion, dataset: Any, io_worker: None, receiver: Receiver, jobs: JobStore,
+    finish: Callable[[str], int], eventually: Any,
+) -> None:  # fmt: skip
+    client.post("/v1/webhooks/listeners", json={"address": receiver.address})
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    body = {"version": version.id, "input": {"image": PIXEL}, "webhook_completed": receiver.url}
+    form = {"version": version.id, "image": (io.BytesIO(b"x"), "cat.png"), "webhook_completed": receiver.url}
+    model = "/v1/models/headrace/image-classifier"
+    recipe = f"{model}/versions/{client.get(model).json['latest_version']['id']}"
+    training = {"destination": "ada/cats", "input": {"dataset": "digits"}}
+    headers = {"traceparent": trace}
+    made = [
+        client.post("/v1/predictions", json=body, headers=headers),
+        client.post("/v1/predictions", data=form, headers=headers, content_type="multipart/form-data"),
+        client.post(f"{recipe}/trainings", json=training, headers=headers),
+    ]
+    assert [reply.status_code for reply in made] == [201, 201, 201], [reply.text for reply in made]
+    assert [jobs.get(reply.json["id"]).traceparent for reply in made] == [trace] * 3
+    # One that is none is not passed on, and no reason to refuse the job.
+    odd = client.post("/v1/predictions", json=body, headers={"traceparent": f"{trace}; x=1"})
+    assert odd.status_code == 201 and jobs.get(odd.json["id"]).traceparent == ""
+    assert finish(version.id) == 3
+    eventually(lambda: len(receiver.requests) == 3)
+    sent = {request.json()["id"]: request.headers.get("traceparent") for request in receiver.requests}
+    assert sent == {made[0].json["id"]: trace, made[1].json["id"]: trace, odd.json["id"]: None}
 
 
 def test_what_was_given_up_is_listed_and_sent_again_with_the_id_that_it_had(

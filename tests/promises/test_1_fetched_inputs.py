@@ -14,7 +14,6 @@ from tests.promises.test_2_one_webhook_id import start_io
 from tests.shared.outbound.servers import Listener
 
 POOL = "predict.cpu"
-QUEUE = queue_of("v", POOL)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(5000)
 
 
@@ -37,11 +36,12 @@ def server() -> Iterator[Listener]:
 
 
 def submit(stack: Stack, url: str) -> str:
-    id_ = new_job_id()
+    id_, version = new_job_id(), stack.version
     place = REFERENCE + fetched_path(id_, 0)
     new = NewJob(
-        id=id_, kind=JobKind.PREDICTION, account="acme", key_id="k", queue=QUEUE, pool=POOL, version="v",
-        input=orjson.dumps({"image": place}), details={"sources": {place: url}}, fetch_host=lane_of(url),
+        id=id_, kind=JobKind.PREDICTION, account="acme", key_id="k", queue=queue_of(version, POOL), pool=POOL,
+        version=version, input=orjson.dumps({"image": place}),
+        details={"sources": {place: url}}, fetch_host=lane_of(url),
     )  # fmt: skip
     return stack.queue.submit(new).id
 

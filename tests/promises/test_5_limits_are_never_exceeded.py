@@ -27,13 +27,28 @@ def test_a_batch_never_holds_more_rows_or_bytes_than_it_may(make_stack: Callable
         HEADRACE_BATCHING__MAX_BATCH_BYTES="100",
     )
     stack.start_api()
-    jobs = [stack.post([[value, PLAIN]] * rows) for value, rows in enumerate((1, 1, 3, 20, 2, 1, 7, 9), 1)]
+    light = dict(enumerate((1, 1, 3, 20, 2, 1, 7, 9), 1))
+    # So many digits that two rows are a third of a batch in bytes and a quarter of it in rows, and seven are too many.
+    heavy = dict(enumerate((2, 2, 2, 2, 2, 2, 7, 1), 1_000_000_001))
+    jobs = {value: stack.post([[value, PLAIN]] * rows)["id"] for value, rows in (light | heavy).items()}
     stack.start_worker()
-    for job in jobs:
-        assert stack.ended(job["id"])["status"] == "succeeded"
-    sizes = [int(line.split()[2]) for line in (stack.signals / "computed").read_text().splitlines()]
-    assert max(sizes) == 8
-    assert stack.get(jobs[3]["id"])["output"] == [[8]] * 20
+    ended = {value: stack.ended(job) for value, job in jobs.items()}
+    assert {job["status"] for job in ended.values()} == {"succeeded"}
+    assert ended[4]["output"] == [[8]] * 20
+
+    size = {value: read.bytes for value, job in jobs.items() if (read := stack.jobs.get(job))}
+    assert 33 < size[1_000_000_001] <= 50 and size[1_000_000_007] > 100
+    lines = [[int(part) for part in line.split()] for line in (stack.signals / "computed").read_text().splitlines()]
+    calls: list[set[int]] = []
+    while lines:
+        count = lines[0][2]
+        assert count <= 8
+        calls.append({value for value, _, _ in lines[:count]} - {0})  # a warm-up is all zeros
+        del lines[:count]
+    assert {value for call in calls for value in call} == set(jobs)
+    assert all(len(call) == 1 or sum(size[value] for value in call) <= 100 for call in calls), calls
+    assert max(job["metrics"]["batch_rows"] for value, job in ended.items() if value in light) == 8
+    assert [ended[value]["metrics"]["batch_rows"] for value in list(heavy)[:7]] == [4] * 6 + [7]
 
 
 def test_a_job_of_too_many_rows_is_refused(make_stack: Callable[..., Stack]) -> None:

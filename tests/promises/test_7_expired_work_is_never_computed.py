@@ -1,3 +1,7 @@
+import os
+import signal
+from collections.abc import Callable
+
 from shared.jobs.new_job import queue_of
 from tests.promises.conftest import HOLD, MODEL, PLAIN, Stack
 from tests.promises.test_1_no_job_is_ever_stuck import direct_job
@@ -12,13 +16,18 @@ def test_a_job_that_expired_while_no_worker_lived_is_not_computed(stack: Stack) 
     assert "1 0 " not in (stack.signals / "computed").read_text()
 
 
-def test_a_job_that_expires_after_its_take_but_before_its_batch_is_not_computed(stack: Stack) -> None:
-    stack.start_worker()
+def test_a_job_that_expires_after_its_take_but_before_its_batch_is_not_computed(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(HEADRACE_BATCHING__MAX_BATCH_ROWS="1", HEADRACE_BATCHING__ALLOWED_BATCH_SIZES="[1]")
+    stack.start_api()
+    worker = stack.start_worker()
+    os.killpg(worker.pid, signal.SIGSTOP)  # so that both jobs wait when it takes the first
     stack.post([1, HOLD])
+    late = direct_job(stack, [3, PLAIN], deadline_seconds=4.0)
+    os.killpg(worker.pid, signal.SIGCONT)
     stack.signaled("holding-1")
-    # Taken ahead while the first batch computes; its deadline passes meanwhile.
-    stack.post([2, HOLD])
-    late = direct_job(stack, [3, PLAIN], deadline_seconds=1.0)
+    stack.wait(lambda: stack.get(late)["status"] == "processing", "its take while the first batch computes", 3)
     ended = stack.ended(late)
     assert (ended["status"], ended["error_code"]) == ("canceled", "E1401")
     stack.let_go()

@@ -16,13 +16,14 @@ import structlog
 
 from shared.artifacts import REFERENCE, ArtifactStore
 from shared.content_types import sniff
-from shared.errors import InputError, ServiceError, Unavailable
+from shared.errors import InputError, NotFound, ServiceError, Unavailable, version_gone
 from shared.http_client import FileTooLarge, HttpClient, HttpFailed, TargetRefused
 from shared.jobs.job import Job, JobStatus
 from shared.jobs.new_job import fetched_path
 from shared.jobs.outgoing import Errand, Outgoing
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
+from shared.models.registry import ModelRegistry
 from shared.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -58,6 +59,7 @@ class Fetcher:
         queue: Lets jobs in.
         jobs: Where jobs are read.
         artifacts: Where files go.
+        registry: Knows which versions there are.
         stopping: Set when this process shuts down.
     """
 
@@ -69,6 +71,7 @@ class Fetcher:
         queue: JobQueue,
         jobs: JobStore,
         artifacts: ArtifactStore,
+        registry: ModelRegistry,
         stopping: threading.Event,
     ) -> None:
         self._limits = settings.outgoing
@@ -78,6 +81,7 @@ class Fetcher:
         self._queue = queue
         self._jobs = jobs
         self._artifacts = artifacts
+        self._registry = registry
         self._stopping = stopping
         self._folder = (settings.http.upload_dir or settings.data_dir / "uploads").expanduser()
         # A run that begins another file after this long could outlive its lease.
@@ -89,6 +93,7 @@ class Fetcher:
         try:
             if job is None or job.status is not JobStatus.STARTING:
                 raise _Over
+            self._check_version(job)
             self._fetch(job, errand)
         except _Over:
             self._outgoing.done(errand)
@@ -98,6 +103,15 @@ class Fetcher:
         except (ServiceError, OSError) as error:
             log.warning("inputs cannot be fetched now", job=errand.job_id, error=str(error))
             self._outgoing.postpone(errand, _STORE_SECONDS)
+
+    def _check_version(self, job: Job) -> None:
+        """Ends a job whose version was deleted between its submission and now; the deletion ends those it sees."""
+        self._registry.forget()  # what was looked up a moment ago may be from before the deletion
+        try:
+            self._registry.version(job.version)
+        except NotFound as error:
+            self._queue.refuse(job.id, version_gone())
+            raise _Over from error
 
     def _fetch(self, job: Job, errand: Errand) -> None:
         begun, size, has_fetched = time.monotonic(), 0, False

@@ -52,6 +52,7 @@ def dispatcher() -> "Dispatcher":
         process.queue,
         process.jobs,
         process.artifacts,
+        process.registry,
         process.stopping,
     )
     others = {"fetch": fetcher.run}

@@ -16,6 +16,8 @@ from shared.jobs.outgoing import Outgoing
 from shared.jobs.outputs import LargeOutputs
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
+from shared.models.registry import ModelRegistry
+from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.settings import Settings
 from tests.shared.outbound.servers import Listener, Names, answering
 from tests.workers.outgoing.conftest import POOL, QUEUE
@@ -25,6 +27,22 @@ from workers.outgoing.opening import open_dispatcher
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(2000)
 Eventually = Callable[..., Any]
+
+
+@pytest.fixture
+def registry(redis: Redis, settings: Settings, artifacts: ArtifactStore) -> ModelRegistry:
+    return ModelRegistry(artifacts, redis, settings)
+
+
+@pytest.fixture
+def version(registry: ModelRegistry, tmp_path: Path) -> str:
+    """A version whose file nobody loads here."""
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    registry.ensure_model("ada", "m")
+    spec = TensorSpec("image", TensorKind.IMAGE, "uint8", (8, 8, 3))
+    facts = {"created_at": "2026-01-01T00:00:00.000Z", "source": "import", "job_id": "a" * 26}
+    files = {"model.keras": tmp_path / "model.keras"}
+    return registry.publish("ada", "m", files, signature=Signature(inputs=(spec,), outputs=(spec,)), **facts).id
 
 
 @pytest.fixture
@@ -39,7 +57,8 @@ def start_fetcher(
         own = settings.model_copy(update={"outgoing": settings.outgoing.model_copy(update=fields)})
         client = HttpClient(own, resolve=resolve) if resolve else HttpClient(own)
         stopping = threading.Event()
-        fetcher = Fetcher(own, client, Outgoing(redis, own), JobQueue(redis, own, artifacts), jobs, artifacts, stopping)
+        own_queue, own_registry = JobQueue(redis, own, artifacts), ModelRegistry(artifacts, redis, own)
+        fetcher = Fetcher(own, client, Outgoing(redis, own), own_queue, jobs, artifacts, own_registry, stopping)
         outputs = LargeOutputs(redis, own, artifacts)
         started.append((open_dispatcher(redis, own, jobs, outputs, client, {"fetch": fetcher.run}), stopping))
         started[-1][0].start()
@@ -68,7 +87,7 @@ def serve(start_fetcher: Any) -> Iterator[Callable[..., Listener]]:
 
 
 @pytest.fixture
-def submit_urls(queue: JobQueue) -> Callable[..., str]:
+def submit_urls(queue: JobQueue, version: str) -> Callable[..., str]:
     """Submits a job whose images are URLs, as the door does, and returns its id."""
 
     def make(*urls: str, **facts: Any) -> str:
@@ -76,7 +95,7 @@ def submit_urls(queue: JobQueue) -> Callable[..., str]:
         places = [REFERENCE + fetched_path(id_, number) for number in range(len(urls))]
         new = NewJob(
             id=id_, kind=JobKind.PREDICTION, account="ada", key_id="k", queue=QUEUE, pool=POOL, rows=len(urls),
-            input=orjson.dumps({"image": places if len(places) > 1 else places[0]}), model="ada/m", version="v",
+            input=orjson.dumps({"image": places if len(places) > 1 else places[0]}), model="ada/m", version=version,
             details={"sources": dict(zip(places, urls, strict=True))}, fetch_host=lane_of(urls[0]), **facts,
         )  # fmt: skip
         return queue.submit(new).id
@@ -283,6 +302,20 @@ def test_a_job_that_is_canceled_meanwhile_ends_at_once_and_leaves_nothing(
     assert queue.cancel(id_) == "starting"
     assert jobs.get(id_).status == "canceled"
     assert left.wait(5), "the download went on"
+    nothing_stays(artifacts, settings, eventually, id_)
+
+
+def test_nothing_is_fetched_for_a_version_that_was_deleted(
+    serve: Any, start_fetcher: Any, submit_urls: Any, jobs: JobStore, registry: ModelRegistry, version: str,
+    artifacts: ArtifactStore, settings: Settings, eventually: Eventually,
+) -> None:  # fmt: skip
+    server = serve(answering(body=PNG))
+    id_ = submit_urls(server.url("/cat.png"))
+    registry.delete_version("ada", "m", version)  # as if the deletion had not seen the job, or had been cut short
+    start_fetcher()
+    job = ended(jobs, eventually, id_)
+    assert (job.status, job.error) == ("failed", "E1202: the version of this job was deleted")
+    assert not server.requests
     nothing_stays(artifacts, settings, eventually, id_)
 
 
