@@ -41,6 +41,7 @@ EXPECTED: dict[str, Any] = {
     "files": ["numbers.csv", 8, {"kind": "table"}, True, True, True, 404],
     "file_download": "some bytes",
     "file_input": ["bright", "bright", ["dark", "bright"]],
+    "text_file_input": ["HELLO", "HELLO", ["ONE", "TWO"]],
     "url_input": "bright",
     "file_output": ["FileOutput", True, True],
     "stream": [["output", "HELLO\nYOU"], ["done", "{}"]],
