@@ -63,7 +63,9 @@ class InputUrls:
         self._guard = guard
         self._trusted = frozenset(host.lower() for host in settings.http.trusted_hosts)
 
-    def place(self, signature: Signature, value: Any, job_id: str, account: str, base: str) -> PlacedInput:
+    def place(
+        self, signature: Signature, value: Any, job_id: str, account: str, base: str, *, shows_texts: bool = True
+    ) -> PlacedInput:
         """Replaces the URLs of an input.
 
         Args:
@@ -72,6 +74,7 @@ class InputUrls:
             job_id: The job that it is for.
             account: Whose files it may name.
             base: What our own URLs begin with in the reply to this request.
+            shows_texts: Whether the caller may see what the account's files hold, as a job shows its texts.
 
         Raises:
             InvalidInput: A URL names a file that the account does not have, or goes where no request may go; or a file
@@ -79,7 +82,7 @@ class InputUrls:
         """
         if not isinstance(value, Mapping):
             return PlacedInput(value)
-        value = self._with_texts(_names(signature, TensorKind.TEXT), value, account, base)
+        value = self._with_texts(_names(signature, TensorKind.TEXT), value, account if shows_texts else "", base)
         found: dict[str, str] = {}
         names = _names(signature, TensorKind.IMAGE)
         for name in names:

@@ -126,6 +126,14 @@ def test_another_accounts_text_and_one_that_is_gone_are_unknown(
         assert kind == "unknown_file" and url not in sentence
 
 
+def test_a_page_reads_no_file_of_the_account_by_naming_it(
+    client: FlaskClient, push: Callable[..., Any], client_of: Callable[[str], FlaskClient]
+) -> None:
+    token = client.post("/v1/browser-tokens", json={"model": "ada/talk"}).json["token"]  # type: ignore[index]
+    assert refused(client_of(token), push()["urls"]["get"])[0] == "unknown_file"
+    assert given(client_of(token), data_url(b"its own")) == "its own"
+
+
 @pytest.fixture
 def narrow(settings: Settings, api_key: str) -> Iterator[FlaskClient]:
     """A client of a service that takes bodies of 2,000 bytes."""
