@@ -20,6 +20,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.schemas.creations import JobRequest
 from api.slots import receiving
+from api.text_files import text_of
 from api.validation import check_form
 from shared.errors import InvalidInput, TooLarge
 from shared.models.signature import OPTION_NAMES, Signature, TensorKind
@@ -272,10 +273,7 @@ def _from_file(file: FileStorage, kind: TensorKind, field_name: str) -> str:
     if kind is TensorKind.IMAGE:
         return _data_url(data, file.mimetype)
     if kind is TensorKind.TEXT:
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            raise InvalidInput("The file must be a text in UTF-8.", field_name) from None
+        return text_of(data, field_name)
     raise InvalidInput("This input takes numbers; put them into input as JSON instead of a file.", field_name)
 
 

@@ -14,6 +14,7 @@ from shared.errors import Conflict, InvalidInput, ServiceError, TooManyRequests,
 log = structlog.get_logger(__name__)
 
 _UNAVAILABLE_RETRY_SECONDS = 1
+_MOST_RETRY_SECONDS = 60  # replicate 2 for Python passes over more than that, and comes back at once
 # replicate 2 for Python repeats every 409 and 5xx unless told that it is of no use.
 _NO_RETRY = {"x-should-retry": "false"}
 _DETAILS = {
@@ -50,7 +51,7 @@ def _service_error(error: ServiceError) -> Response:
     elif isinstance(error, Conflict):
         headers |= _NO_RETRY
     elif isinstance(error, TooManyRequests):
-        headers["Retry-After"] = str(error.retry_after_seconds)
+        headers["Retry-After"] = str(min(_MOST_RETRY_SECONDS, error.retry_after_seconds))
     elif isinstance(error, Unavailable):
         headers["Retry-After"] = str(_UNAVAILABLE_RETRY_SECONDS)
         log.warning("unavailable", path=_shown_path(), error=error.detail)

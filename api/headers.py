@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flask import request
 
+from api.parameters import CANCEL_AFTER_PATTERN
 from shared.errors import InvalidInput
 from shared.settings import Settings
 
@@ -22,7 +23,7 @@ _WAIT = re.compile(
 )
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _COUNT = re.compile(r"[0-9]{1,9}")
-_DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?")
+_CANCEL_AFTER = re.compile(CANCEL_AFTER_PATTERN)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -62,7 +63,7 @@ def read_job_headers(settings: Settings) -> JobHeaders:
     """
     environ = request.environ
     prefer = environ.get("HTTP_PREFER")
-    cancel_after = environ.get("HTTP_CANCEL_AFTER")
+    cancel_after = environ.get("HTTP_CANCEL_AFTER", "").strip()
     key = environ.get("HTTP_IDEMPOTENCY_KEY", "")
     attempt = environ.get("HTTP_X_STAINLESS_RETRY_COUNT")
     traceparent = environ.get("HTTP_TRACEPARENT", "")
@@ -128,16 +129,13 @@ def _held(seconds: float, settings: Settings) -> Wait:
 
 
 def _deadline(text: str, settings: Settings) -> float:
-    text = text.strip()
-    match = _DURATION.fullmatch(text)
-    if _SECONDS.fullmatch(text):
-        seconds = float(text)
-    elif text and match:
-        seconds = float(int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + int(match[3] or 0))
-    else:
+    match = _CANCEL_AFTER.fullmatch(text)
+    if match is None:
         raise InvalidInput(
             "Cancel-After must be seconds or a duration like 30s, 5m, 1h or 1h30m45s.", "Cancel-After", "format"
         )
+    hours, minutes, rest = (int(part[:-1]) if part else 0 for part in match.groups()[2:])
+    seconds = float(hours * 3600 + minutes * 60 + rest) if text[-1].isalpha() else float(text)
     most = settings.jobs.other_deadline_seconds
     if not _LEAST_DEADLINE_SECONDS <= seconds <= most:
         raise InvalidInput(f"Cancel-After must be from 5 s to {most:.0f} s.", "Cancel-After", "range")

@@ -9,6 +9,7 @@ from api.auth import WRITE_SCOPES, caller, owns, require
 from api.headers import JobHeaders, read_wait_query
 from api.json_response import json_response, no_content
 from api.pages import choice_query, limit_query, moment_query, page_object
+from api.parameters import ELSEWHERE, SOURCES
 from api.replies import job_reply
 from api.services import Services, services
 from api.submission import as_created
@@ -49,6 +50,7 @@ def list_jobs(kinds: Sequence[JobKind]) -> Response:
     """A page of the caller's jobs, newest first."""
     found = services()
     status = choice_query("status", [status.value for status in JobStatus])
+    source = choice_query("source", SOURCES)
     page = found.jobs.list(
         caller().account,
         kinds,
@@ -60,6 +62,8 @@ def list_jobs(kinds: Sequence[JobKind]) -> Response:
         cursor=_text("cursor"),
         limit=limit_query(),
     )
+    if source == ELSEWHERE:  # there is nothing else, and no page after it
+        return json_response(page_object([]))
     base = found.urls.base
     results = [found.view(job, base, is_brief=True) for job in page.jobs]
     return json_response(page_object(results, page.next_cursor, page.previous_cursor))

@@ -23,7 +23,7 @@ _PARAMETER = re.compile(r"<(?:[^:>]+:)?([^>]+)>")
 _WITHOUT = ("HEAD", "OPTIONS")
 _KEY = "key"
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})  # of OpenAPI 3.1
-_RETRY = {"Retry-After": {"description": "Whole seconds.", "schema": {"type": "integer", "minimum": 1}}}
+_RETRY = {"Retry-After": {"description": "Whole seconds.", "schema": {"type": "integer", "minimum": 1, "maximum": 60}}}
 _DESCRIPTION = (
     "Jobs for TensorFlow models: predictions, trainings, models, data sets. Native paths keep the wire contract of "
     "Replicate's HTTP API, so that its clients work unmodified. Errors are problem documents (RFC 9457)."

@@ -21,6 +21,15 @@ MAX_LIMIT = 100
 SORTS = ("model_created_at", "latest_version_created_at")
 DIRECTIONS = ("desc", "asc")
 
+ELSEWHERE = "web"
+"""Where jobs of Replicate's own site come from, and none of this service."""
+
+SOURCES = ("api", ELSEWHERE)
+"""Where a job may come from."""
+
+CANCEL_AFTER_PATTERN = r"^([0-9]+(\.[0-9]+)?|([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,9}s)?)$"
+"""What ``Cancel-After`` looks like: seconds, or hours, minutes and seconds; the groups 3 to 5 are the latter."""
+
 LOOPBACK_PATTERN = (
     r"^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\])"
     r":(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$"
@@ -61,7 +70,10 @@ QUERY: Mapping[str, tuple[str, dict[str, Any]]] = {
     "kind": ("Only jobs of this kind.", {"type": "string", "enum": [kind.value for kind in JobKind]}),
     "created_after": ("Only jobs made after this moment.", _MOMENT),
     "created_before": ("Only jobs made before this moment.", _MOMENT),
-    "source": ("Taken for the sake of stock clients; every job comes by the API.", {"type": "string"}),
+    "source": (
+        "Only jobs that were made there; every job of this service comes by the API, so `web` has none.",
+        {"type": "string", "enum": list(SOURCES)},
+    ),
     "sort_by": ("What orders the list.", {"type": "string", "enum": list(SORTS), "default": SORTS[1]}),
     "sort_direction": ("Newest or oldest first.", {"type": "string", "enum": list(DIRECTIONS), "default": "desc"}),
     "force": (
@@ -101,12 +113,9 @@ HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
         {"type": "string", "pattern": r"^[\x21-\x7e]{0,255}$"},
     ),
     "Cancel-After": (
-        "Cancel the job when it has not ended by then: seconds, or a duration.",
-        {
-            "type": "string",
-            "pattern": r"^([5-9]s|[1-9][0-9]{1,3}s|[1-9][0-9]{0,2}m|[1-9][0-9]?h)$",
-            "examples": ["30s", "5m", "1h"],
-        },
+        "Cancel the job when it has not ended by then: seconds, or hours, minutes and seconds; at least 5 s. An empty "
+        "one counts as none.",
+        {"type": "string", "pattern": CANCEL_AFTER_PATTERN, "examples": ["30s", "5m", "1h30m45s", "90", "7.5"]},
     ),
 }
 """What request headers mean something."""

@@ -1,6 +1,7 @@
 """Refuses the requests of a key that asks more often than it may, and tells every caller where it stands.
 
-Nothing of it runs where no limit is set.
+The tokens of pages count against the key that made them, or else a key could multiply what it may. Nothing of it runs
+where no limit is set.
 """
 
 import math
@@ -33,7 +34,7 @@ def register_rate_limits(app: Flask, limits: RateLimits, settings: Settings) -> 
         limit = per_minute[kind]
         if not limit:
             return
-        found = limits.take(kind, key.id, limit)
+        found = limits.take(kind, key.made_by or key.id, limit)
         reset = max(1, math.ceil(found.full_seconds if found.is_allowed else found.next_seconds))
         g.rate_limit = (limit, min(limit, found.remaining), reset)
         if not found.is_allowed:

@@ -146,7 +146,7 @@ def open_services(settings: Settings) -> Services:
         view=JobView(outputs, streams),
         outputs=outputs,
         files=files,
-        input_urls=InputUrls(settings, files, guard),
+        input_urls=InputUrls(settings, files, artifacts, guard),
         file_links=FileLinks(SignedUrls(redis, settings), settings),
         heartbeats=Heartbeats(redis, settings),
     )

@@ -56,6 +56,8 @@ class ApiKey:
     """SHA-256 of the key, the name of its record."""
     only_model: str = ""
     """Not empty for a token of a page, which has no scope: the model whose predictions it may make."""
+    made_by: str = ""
+    """Of such a token: the id of the key that made it, against which its requests count."""
 
     def allows(self, scope: str) -> bool:
         """Whether the key may do what needs this scope."""

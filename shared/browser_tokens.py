@@ -118,4 +118,5 @@ def _token(digest: str, record: Mapping[str, str], key: ApiKey) -> ApiKey:
         expires_at=float(record["expires_at"]),
         digest=digest,
         only_model=record["model"],
+        made_by=key.id,
     )

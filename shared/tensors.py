@@ -218,7 +218,11 @@ def _value_schema(spec: TensorSpec) -> dict[str, Any]:
             "A list of images is many rows.",
         }
     if is_plain_text(spec):
-        return {"type": "string", "description": "A text. A list of texts is many rows."}
+        return {
+            "type": "string",
+            "description": "A text, or the URL of an uploaded file or a data URL that holds one. A list of texts is "
+            "many rows.",
+        }
     leaf = _leaf_schema(spec)
     if spec.dtype in FLOAT_LIMITS:
         leaf["minimum"], leaf["maximum"] = value_range(spec)

@@ -168,7 +168,9 @@ def _create(version: ModelVersion, body: Body, headers: JobHeaders, deployment: 
     found, key, job_id = services(), caller(), new_job_id()
     settings = found.settings
     given = whole_input(body, version.signature)
-    placed = found.input_urls.place(version.signature, given, job_id, key.account, found.urls.base)
+    placed = found.input_urls.place(
+        version.signature, given, job_id, key.account, found.urls.base, shows_texts=not key.only_model
+    )
     checked = check_input(version.signature, placed.value, settings=settings, places=placed.sources)
     pool = pool_of(JobKind.PREDICTION, settings.worker.pool if deployment is None else deployment.hardware)
     new = NewJob(

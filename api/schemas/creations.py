@@ -30,7 +30,7 @@ class JobRequest(RequestForm):
     webhook_events_filter: Annotated[list[Event] | None, BeforeValidator(_check_events)] = None
     """Which of them are sent."""
     stream: bool | None = None
-    """Taken for the sake of stock clients: what can be streamed always has ``urls.stream``."""
+    """Keep every event from the start; otherwise from the first reader on. Every prediction has ``urls.stream``."""
 
 
 class NewPrediction(JobRequest):

@@ -8,6 +8,15 @@ from api.schemas.models import Moment
 from shared.jobs.job import JobKind, JobStatus
 
 
+class OutputFile(ReplyForm):
+    """An output that is too large for a reply."""
+
+    url: str
+    """A signed link to the JSON, good for a while; each reply has a fresh one."""
+    size: int
+    """Its bytes."""
+
+
 class JobObject(ReplyForm):
     """One unit of work of any kind."""
 
@@ -51,3 +60,13 @@ class JobObject(ReplyForm):
     """Where its webhooks go; left out where they go nowhere."""
     webhook_events_filter: list[str] = []
     """Of what they tell; left out likewise."""
+    queue_position: int | None = None
+    """Jobs that are ahead of it in its queue, null where that was not looked up; left out unless it is ``starting``."""
+    estimated_wait_seconds: float | None = None
+    """From the pace of its queue, null where nothing tells; left out likewise."""
+    output_file: OutputFile | None = None
+    """Left out where the output fits into a reply."""
+    deployment: str = ""
+    """``owner/name`` of the deployment that it was made for; left out where it was made for none."""
+    destination: str | None = None
+    """``owner/name`` of the model that gets the version; trainings only."""

@@ -16,7 +16,7 @@ from shared.settings import Settings
 UNKNOWN_SECONDS = 5
 """What a refusal asks for where nothing has been computed yet."""
 MOST_SECONDS = 3600
-"""The most that it asks for."""
+"""The most that it says; the header ``Retry-After`` stops earlier, see ``api/errors.py``."""
 
 
 class Paces:

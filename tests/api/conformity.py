@@ -19,6 +19,8 @@ def hold_to_description(app: Flask) -> None:
             return response
         if not _known:
             _known.update(document(app, "0"))
+            # Whoever makes types of the document would lose what a job shows and the document does not name.
+            _known["components"]["schemas"]["JobObject"]["additionalProperties"] = False
         path = re.sub(r"<(?:[^:>]+:)?([^>]+)>", r"{\1}", request.url_rule.rule)
         item = _known["paths"].get(path)
         if item is None:  # a route of a test

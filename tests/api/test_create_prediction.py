@@ -1,3 +1,4 @@
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -216,9 +217,22 @@ def test_the_account_of_a_key_is_part_of_an_idempotency_key(
     assert mine is not None and theirs is not None and mine["id"] != theirs["id"]
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("90", 90), ("5m", 300), ("1h30m45s", 5445), ("7.5", 7.5)])
+def described_as_cancel_after(client: FlaskClient, text: str) -> bool:
+    document = client.get("/openapi.json").json
+    assert document is not None
+    parameters = document["paths"]["/v1/predictions"]["post"]["parameters"]
+    [pattern] = [one["schema"]["pattern"] for one in parameters if one["name"] == "Cancel-After"]
+    return re.search(pattern, text) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("90", 90), ("5m", 300), ("1h30m45s", 5445), ("7.5", 7.5), ("100h", 360_000), ("0h1m", 60)],
+)
 def test_cancel_after_sets_the_deadline(client: FlaskClient, body: Body, text: str, seconds: float) -> None:
     from datetime import datetime
+
+    assert described_as_cancel_after(client, text)
 
     job = client.post("/v1/predictions", json=body, headers={"Cancel-After": text}).json
     assert job is not None
@@ -229,11 +243,21 @@ def test_cancel_after_sets_the_deadline(client: FlaskClient, body: Body, text: s
         assert life.total_seconds() == pytest.approx(seconds, abs=0.01)
 
 
-@pytest.mark.parametrize("text", ["4", "soon", "-5", "1d", "99999999999h", "1e9", "s"])
+@pytest.mark.parametrize(
+    "text", ["4", "4s", "721h", "soon", "-5", "1d", "99999999999h", "1e9", "s", "1m5", "5.m", "1s1h"]
+)
 def test_a_deadline_that_makes_no_sense_is_422(client: FlaskClient, body: Body, text: str) -> None:
     reply = client.post("/v1/predictions", json=body, headers={"Cancel-After": text})
     assert reply.status_code == 422
-    assert reply.json is not None and reply.json["invalid_fields"][0]["field"] == "Cancel-After"
+    assert reply.json is not None
+    [problem] = reply.json["invalid_fields"]
+    assert problem["field"] == "Cancel-After"
+    assert (problem["type"] == "range") == described_as_cancel_after(client, text)
+
+
+def test_an_empty_deadline_counts_as_none(client: FlaskClient, body: Body) -> None:
+    assert described_as_cancel_after(client, "")
+    assert client.post("/v1/predictions", json=body, headers={"Cancel-After": ""}).status_code == 201
 
 
 def test_option_names_that_stock_clients_send_along_are_taken(client: FlaskClient, body: Body) -> None:

@@ -84,7 +84,10 @@ def test_lists_filter_by_status_model_version_time_and_kind(
     assert ids(f"version={other.id}") == {new["id"]}
     assert ids("model=ada/digits") == {old["id"], new["id"]}
     assert ids("kind=training") == {training} == ids("", "/v1/trainings")
-    assert ids("", "/v1/predictions") == {old["id"], new["id"]}
+    assert ids("", "/v1/predictions") == {old["id"], new["id"]} == ids("source=api", "/v1/predictions")
+    for path in ("/v1/predictions", "/v1/trainings", "/v1/jobs"):
+        empty = client.get(f"{path}?source=web&limit=1").json
+        assert empty == {"previous": None, "next": None, "results": []}, "every job comes by the API"
     times = {job: client.get(f"/v1/jobs/{job}").json["created_at"] for job in (old["id"], training)}  # type: ignore[index]
     assert ids(f"created_before={times[old['id']]}") == set()
     assert training in ids(f"created_after={times[training]}")
@@ -164,6 +167,8 @@ def test_an_input_larger_than_redis_takes_is_shown_whole(client: FlaskClient, ve
     ("query", "field"),
     [
         ("status=done", "status"),
+        ("source=elsewhere", "source"),
+        ("source=web&cursor=x", "cursor"),
         ("limit=0", "limit"),
         ("limit=101", "limit"),
         ("limit=x", "limit"),

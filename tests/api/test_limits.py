@@ -67,6 +67,24 @@ def test_a_job_that_no_limit_could_ever_admit_is_413_and_names_it_however_full_t
     app.extensions["headrace"].waiting.stop()
 
 
+def test_a_queue_that_stays_full_for_long_says_how_long_and_sends_no_header_that_clients_pass_over(
+    redis: Redis, settings: Settings, api_key: str, version: ModelVersion
+) -> None:
+    app = create_app(settings.model_copy(update={"queue": QueueSettings(max_rows=2)}), sweeps=False)
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {api_key}"
+    body = {"version": version.id, "input": {"image": PIXEL}}
+    assert [client.post("/v1/predictions", json=body).status_code for _ in range(2)] == [201, 201]
+    now = int(time.time() * 1000)
+    for seconds, sent in ((40, 40), (900, 60)):
+        pace = {"rows": 1, "ms": 1000 * seconds, "at": now + 60_000}  # a row in so many seconds, and no stall since
+        redis.hset(f"headrace:{{a}}:pace:{version.id}@predict.cpu", mapping=pace)  # type: ignore[arg-type]
+        reply = client.post("/v1/predictions", json=body)
+        assert (reply.status_code, reply.headers["Retry-After"]) == (429, str(sent))
+        assert f"try again in {seconds} s." in reply.json["detail"]  # type: ignore[index]
+    app.extensions["headrace"].waiting.stop()
+
+
 @pytest.fixture
 def own_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """A server of the test's own, which it may stop."""

@@ -55,6 +55,24 @@ def test_other_requests_are_counted_apart_from_creates_and_each_key_by_itself(
     assert limited.get("/livez").status_code == 200
 
 
+def test_tokens_of_pages_count_against_the_key_that_made_them(
+    limited: FlaskClient, version: ModelVersion, make_key: Callable[..., str]
+) -> None:
+    def status(key: str) -> int:
+        headers = {"Authorization": f"Bearer {key}"}
+        return limited.post(
+            "/v1/models/ada/digits/predictions", json={"input": {"image": PIXEL}}, headers=headers
+        ).status_code
+
+    own = limited.environ_base["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
+    tokens = [limited.post("/v1/browser-tokens", json={"model": "ada/digits"}).json["token"] for _ in range(3)]  # type: ignore[index]
+
+    answers = [status(tokens[number % 3]) for number in range(2 + BURST)]
+
+    assert answers == [201] * (2 + BURST)
+    assert [status(key) for key in (*tokens, own, make_key())] == [429, 429, 429, 429, 201]
+
+
 def test_without_a_limit_nothing_is_counted(client: FlaskClient, redis: Redis) -> None:
     reply = client.get("/v1/models")
     assert not [name for name, _ in reply.headers if name.startswith("RateLimit")]

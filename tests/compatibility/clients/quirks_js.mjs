@@ -32,6 +32,18 @@ const cells = {
     return [(await cut.wait(made, {})).output, posts, ids.size];
   },
 
+  async cut_connections_without_a_key() {
+    let posts = 0;
+    const counted = (url, init) => {
+      if (init?.method === "POST") posts += 1;
+      return fetch(url, init);
+    };
+    const cut = new Replicate({ auth: told.forgiving_key, baseUrl: told.forgiving_relay, fetch: counted });
+    const made = await cut.predictions.create({ version: versions.text, input: { prompt: "once" } });
+    const listed = (await cut.predictions.list()).results;
+    return [(await cut.wait(made, {})).output, posts, listed.length];
+  },
+
   async throttled_reads() {
     const limited = new Replicate({ auth: told.limited_key, baseUrl: told.limited });
     let count = 0;

@@ -45,6 +45,17 @@ def file_input():
 
 
 @cell
+def text_file_input():
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "note.json"
+        path.write_bytes(b"\xef\xbb\xbfhello")
+        first = client.run("stock/text", input={"prompt": path})
+        with path.open("rb") as file:
+            second = client.run("stock/text", input={"prompt": file}, file_encoding_strategy="base64")
+    return [first, second, client.run("stock/text", input={"prompt": [io.BytesIO(b"one"), "two"]})]
+
+
+@cell
 def url_input():
     return client.run("stock/image", input={"image": TOLD["receiver"] + "/bright.png"})["label"]
 

@@ -1,6 +1,6 @@
 // Files, streams, webhooks and what else there is beside jobs, with `replicate` 1.4.0 for JavaScript.
 
-import { main, png, require, told, until } from "./cells.mjs";
+import { dataUrl, main, png, require, told, until } from "./cells.mjs";
 
 const Replicate = require("replicate");
 const { validateWebhook } = Replicate;
@@ -31,6 +31,13 @@ const cells = {
     const second = await replicate.run("stock/image", { input: { image: new Blob([png(255)]) } });
     const many = await replicate.run("stock/image", { input: { image: [png(0), png(255)] } });
     return [first.label, second.label, many.map((entry) => entry.label)];
+  },
+
+  async text_file_input() {
+    const content = Buffer.from("\ufeffhello");
+    const first = await replicate.run("stock/text", { input: { prompt: content } });
+    const second = await replicate.run("stock/text", { input: { prompt: dataUrl(content, "application/json") } });
+    return [first, second, await replicate.run("stock/text", { input: { prompt: [new Blob(["one"]), "two"] } })];
   },
 
   url_input: async () =>
