@@ -14,8 +14,8 @@ from requests.adapters import HTTPAdapter
 
 from cli.data_folder import DataFolder
 from cli.multipart import MultipartFile
-from cli.own_certificate import trust
-from cli.terminal import Failure
+from cli.own_certificate import authorities, trust
+from cli.terminal import Failure, read_text
 from shared.jobs.job import JobStatus
 from shared.settings import load_settings
 
@@ -91,7 +91,7 @@ class Client:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=MAX_CONNECTIONS)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
-        self._session.verify = str(ca_file.expanduser()) if ca_file else True
+        self._session.verify = authorities(self.url, ca_file)
         trust(self._session, certificate, pool_connections=1, pool_maxsize=MAX_CONNECTIONS)
         # A proxy for the outer world has no business between two processes of one machine.
         self._session.trust_env = urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1")
@@ -114,7 +114,7 @@ class Client:
             )
         key = settings.client.api_key
         if not key and url == own and folder.api_key.exists():  # the folder's key is for the folder's server alone
-            key = folder.api_key.read_text().strip()
+            key = read_text(folder.api_key, folder.api_key.read_text).strip()
         if not key:
             raise Failure(f"Set HEADRACE_CLIENT__API_KEY to a key for {url}.")
         certificate = settings.http.tls_certificate if url == own else None

@@ -14,7 +14,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from cli.terminal import Failure
+from cli.terminal import Failure, read_text
 from shared.settings import Settings, load_settings
 
 
@@ -96,7 +96,7 @@ class DataFolder:
         """
         settings = load_settings(data_dir=self.root)
         if not has_own_redis(settings) and self.redis_url.exists():
-            settings = with_redis_url(settings, self.redis_url.read_text().strip())
+            settings = with_redis_url(settings, read_text(self.redis_url, self.redis_url.read_text).strip())
         return settings
 
 

@@ -20,6 +20,7 @@ from cli.terminal import (
     print_facts,
     print_json,
     print_table,
+    read_text,
     say,
     this_command,
     with_options,
@@ -71,7 +72,8 @@ def push(
         raise Failure("A version's id follows from its content; give --name as owner/name.")
     if labels_file is not None:
         # As JSON, since a label in a file may hold a comma.
-        labels = json.dumps([line.strip() for line in labels_file if line.strip()], ensure_ascii=False)
+        lines = read_text(labels_file.name, labels_file.read).split("\n")
+        labels = json.dumps([line.strip() for line in lines if line.strip()], ensure_ascii=False)
     told = "true" if iterator else None
     options = {"labels": labels, "scale": scale, "mean": mean, "std": std, "iterator": told, "alias": alias}
     fields = {key: value for key, value in options.items() if value}

@@ -36,10 +36,28 @@ class OwnCertificate(HTTPAdapter):
 
 
 def trust(session: requests.Session, certificate: Path | None, **options: Any) -> None:
-    """Lets a session trust that certificate and no other; nothing changes without one."""
+    """Lets a session trust that certificate and no other; nothing changes without one.
+
+    Raises:
+        Failure: It cannot be read.
+    """
     if certificate is not None:
+        _refuse_unreadable(certificate, "HEADRACE_HTTP__TLS_CERTIFICATE")
         session.verify = str(certificate.expanduser())
         session.mount("https://", OwnCertificate(certificate, **options))
+
+
+def authorities(url: str, ca_file: Path | None) -> str | bool:
+    """What a session takes to verify a server: the file, or ``True`` for the system's authorities.
+
+    Raises:
+        Failure: The file is needed and cannot be read.
+    """
+    if ca_file is None:
+        return True
+    if url.startswith("https:"):
+        _refuse_unreadable(ca_file, "HEADRACE_CLIENT__CA_FILE")
+    return str(ca_file.expanduser())
 
 
 def refuse_unusable(certificate: Path | None, key: Path | None) -> None:
@@ -63,3 +81,14 @@ def refuse_unusable(certificate: Path | None, key: Path | None) -> None:
             f"The key {key} must be in PKCS#8 without a password; convert it with: "
             f"openssl pkcs8 -topk8 -nocrypt -in {key} -out {key}.pkcs8"
         )
+
+
+def _refuse_unreadable(file: Path, setting: str) -> None:
+    # What would say so later names neither the file nor the setting.
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file.expanduser())
+    except OSError as error:  # TLS errors are such, too
+        raise Failure(
+            f"The certificates in {file} cannot be read ({error.strerror or error}); "
+            f"set {setting} to a PEM file that this user may read."
+        ) from error

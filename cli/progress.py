@@ -1,7 +1,7 @@
 """Shows a job while it lives: a bar for a training, a line for any other."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -50,9 +50,9 @@ class JobProgress:
         """Shows a later state of the job."""
         facts = job.get("progress") or {}
         text = describe(job)
-        if "epochs" in facts:
-            done = max(0.0, float(facts.get("epoch", 1)) - 1 + _fraction(facts))
-            self._bar.update(self._task, total=float(facts["epochs"]), completed=done, facts=text)
+        step, steps = facts.get("step"), facts.get("steps")
+        if _is_number(step) and _is_number(steps):  # both count all epochs, so the epoch adds nothing
+            self._bar.update(self._task, total=float(steps), completed=float(step), facts=text)
         else:
             self._bar.update(self._task, facts=text)
         if self._is_plain:
@@ -117,10 +117,5 @@ def _ended(status: str) -> str:
     return "been canceled" if status == "canceled" else status
 
 
-def _fraction(facts: dict[str, Any]) -> float:
-    step, steps = facts.get("step", 0), facts.get("steps", 0)
-    return min(1.0, float(step) / float(steps)) if _is_number(step) and _is_number(steps) and steps else 0.0
-
-
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,7 +19,7 @@ from cli.processes import GUARDIAN, RunFile, end_all, is_alive, wait_until
 from cli.programs import Shape, address, host_prefix, programs
 from cli.redis_check import refuse_unfit
 from cli.supervisor import Program, Supervisor
-from cli.terminal import Failure
+from cli.terminal import Failure, read_text
 from shared.api_keys import ApiKeys
 from shared.connections import open_redis
 from shared.errors import ServiceError
@@ -163,7 +163,7 @@ class Service:
     def _make_first_key(self) -> None:
         """Makes a key for this machine's commands, unless the server knows the one that lies in the folder."""
         keys, file = ApiKeys(open_redis(self.settings), self.settings), self.folder.api_key
-        if not file.exists() or keys.find(file.read_text().strip()) is None:
+        if not file.exists() or keys.find(read_text(file, file.read_text).strip()) is None:
             text, _ = keys.create(FIRST_ACCOUNT, "first key", ["admin"])
             write_private(file, text + "\n")
 

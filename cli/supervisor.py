@@ -149,7 +149,10 @@ class Supervisor:
                     self.say(f"The processes could not be looked after: {error}")
 
     def stop(self, grace_seconds: float = 6.0) -> None:
-        """Stops everything: all but the Redis server first, so that each process can still hand its work back."""
+        """Stops everything: all but the Redis server first, so that each process can still hand its work back.
+
+        Where nothing listens it takes the grace and three seconds more, so that ``up`` ends within ten.
+        """
         with self._lock:
             self._stopping = True
             children = [child for child in self._children.values() if child.restart_at is None]
@@ -159,7 +162,7 @@ class Supervisor:
         self._end(servers, 2.0)
         self.run_file.write([])
         if self._guard is not None:
-            self._guard.stop(2)
+            self._guard.stop(1)  # the run file is empty, so it has nothing to do but to end
 
     def hurry(self) -> None:
         """Kills everything but the Redis server at once: for a second Ctrl-C while ``stop`` waits."""

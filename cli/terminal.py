@@ -1,6 +1,8 @@
 """What every command says to its reader: results on standard output, everything else on standard error."""
 
+import errno
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -52,8 +54,30 @@ class Commands(click.Group):
             raise Failure(error.detail) from error
         except SettingsError as error:
             raise Failure(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output has gone: Click ends quietly
+                raise
+            raise Failure(_unusable(error)) from error
+        except UnicodeError as error:
+            raise Failure(f"A name or a text is not UTF-8 ({error}); write it in UTF-8 and try again.") from error
         except KeyboardInterrupt:
             raise Interrupted("Interrupted.") from None
+
+
+def read_text(name: object, read: Callable[[], str]) -> str:
+    """What a file of text holds.
+
+    Args:
+        name: What the file is called.
+        read: Reads it.
+
+    Raises:
+        Failure: It is not UTF-8. The error itself does not know the file.
+    """
+    try:
+        return read()
+    except UnicodeDecodeError as error:
+        raise Failure(f"The file {name} is not UTF-8; save it as UTF-8, or take another.") from error
 
 
 def print_json(value: Any) -> None:
@@ -114,6 +138,19 @@ def on_stop_signals(handle: Callable[[int, FrameType | None], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handle)
+
+
+def _unusable(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"This could not be done ({reason}); `headrace doctor` looks for the cause."
+    file = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    advice = {
+        errno.EACCES: "give this user the right to it, or name another",
+        errno.EPERM: "give this user the right to it, or name another",
+        errno.ENOSPC: "make room there",
+    }
+    return f"{file} cannot be used ({reason}); {advice.get(error.errno or 0, 'put it right, or name another')}."
 
 
 def with_options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:

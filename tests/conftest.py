@@ -115,17 +115,26 @@ def eventually() -> Callable[..., object]:
     return wait
 
 
+@pytest.fixture(scope="session")
+def unless_ci() -> Callable[[str], None]:
+    """Skips the test at home for a reason; under CI the same reason fails it."""
+
+    def skip(reason: str) -> None:
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+    return skip
+
+
 @pytest.fixture
-def needs() -> Callable[[str], str]:
+def needs(unless_ci: Callable[[str], None]) -> Callable[[str], str]:
     """Path of a program; without it the test is skipped at home and fails under CI."""
 
     def find(tool: str) -> str:
         path = shutil.which(tool)
         if path is None:
-            message = f"{tool} is not installed"
-            if os.environ.get("CI"):
-                pytest.fail(message)
-            pytest.skip(message)
-        return path
+            unless_ci(f"{tool} is not installed")
+        return str(path)
 
     return find

@@ -11,6 +11,10 @@ PLANTED = {
         "workers/training/trainer.py",
         "import workers.inference.predictor",
     ),
+    "cli: commands over the client of a server or the processes of one, both over the terminal": (
+        "cli/helpers.py",
+        "X = 1",
+    ),
     "shared: stores over connections over plain facts": ("shared/helpers.py", "X = 1"),
     "TensorFlow lives only in the engines that compute": ("workers/claims.py", "import tensorflow"),
     "Flask lives only in api": ("shared/errors.py", "import flask"),

@@ -238,6 +238,7 @@ def test_a_model_is_pushed_with_its_options_and_described(
     }
     output = {"id": VERSION, "version": f"me/cats:{VERSION}", "signature": signature, "labels": ["cat", "dog"]}
     output |= {"sample": {"label": "cat", "score": 0.75}, "warnings": ["It answers alike for every input."]}
+    output |= {"parameters": {"expected_range": [0, 255]}}
     server.answer_in_turn(
         reply({"username": "me"}),
         reply({"id": "a1", "status": "succeeded", "output": output}, 201),
@@ -253,7 +254,9 @@ def test_a_model_is_pushed_with_its_options_and_described(
     assert b'name="scale"\r\n\r\n1/255\r\n' in body
     assert b'name="alias"\r\n\r\ncandidate\r\n' in body
     assert "input image" in result.stdout and "any × any × 3" in result.stdout
-    assert "cat, score 0.750" in result.stdout
+    facts = {name: value.strip() for name, value in (line.split("  ", 1) for line in result.stdout.splitlines())}
+    assert (facts["expected range"], facts["labels"]) == ("0 to 255", "cat, dog")
+    assert facts["sample answer"] == "cat, score 0.750"
     assert f"candidate of me/cats is {VERSION[:12]}." in result.stderr
     assert "Warning: It answers alike for every input." in result.stderr
 

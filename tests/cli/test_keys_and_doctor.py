@@ -1,11 +1,14 @@
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
 
+from cli import doctor
 from cli.data_folder import DataFolder, without_password
 from cli.redis_check import read_facts, refuse_unfit
 from cli.terminal import Failure
@@ -57,6 +60,8 @@ def test_the_doctor_finds_a_server_without_append_only_file_poor_and_no_worker(
 ) -> None:
     result = on_redis("doctor", "--skip-tensorflow", "--json")
     findings = {finding["name"]: finding for finding in json.loads(result.stdout)}
+    names = {"redis", "eviction", "durability", "latency", "clocks", "workers", "disk", "artifacts", "api", "outgoing"}
+    assert set(findings) == names
     assert findings["redis"]["state"] == "good"
     assert findings["eviction"]["fact"] == "noeviction"
     assert findings["durability"]["state"] == "poor"
@@ -94,6 +99,47 @@ def test_the_doctor_looks_where_requests_may_lead_and_what_verifies_the_servers_
     result = on_redis("doctor", "--skip-tensorflow", "--json")
     (finding,) = (finding for finding in json.loads(result.stdout) if finding["name"] == "outgoing")
     assert finding["state"] == state and bool(finding["advice"]) == (state != "good")
+
+
+@pytest.mark.parametrize(
+    ("least", "few", "state", "advice"),
+    [
+        (1 << 62, 1 << 62, "bad", "Make room, or move the folder with --data-dir"),
+        (0, 1 << 62, "poor", "Data sets and checkpoints may need more"),
+        (0, 0, "good", ""),
+    ],
+)
+def test_the_doctor_measures_the_room_on_the_disk_of_the_data_folder(
+    least: int,
+    few: int,
+    state: str,
+    advice: str,
+    on_redis: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    # No test can fill the disk, so that what counts as little changes instead.
+    monkeypatch.setattr(doctor, "LEAST_FREE_BYTES", least)
+    monkeypatch.setattr(doctor, "FEW_FREE_BYTES", few)
+    result = on_redis("doctor", "--skip-tensorflow", "--json")
+    (finding,) = (finding for finding in json.loads(result.stdout) if finding["name"] == "disk")
+    assert (finding["state"], finding["advice"]) == (state, advice)
+    assert finding["fact"].endswith(f"B free on {tmp_path / 'data'}")
+    assert result.exit_code == (state == "bad")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "state"), [(-5.0, "bad"), (-1.0, "good"), (0.0, "good"), (1.0, "good"), (5.0, "bad")]
+)
+def test_the_doctor_compares_this_clock_with_that_of_redis(
+    ahead: float, state: str, on_redis: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "time", SimpleNamespace(time=lambda: time.time() + ahead))
+    result = on_redis("doctor", "--skip-tensorflow", "--json")
+    (finding,) = (finding for finding in json.loads(result.stdout) if finding["name"] == "clocks")
+    assert finding["state"] == state and ("NTP" in finding["advice"]) == (state == "bad")
+    assert float(finding["fact"].split()[2]) == pytest.approx(-ahead, abs=0.5)
+    assert result.exit_code == (state == "bad")
 
 
 def test_the_doctor_makes_a_new_data_folder_for_its_owner_only(on_redis: Callable[..., Result], tmp_path: Path) -> None:

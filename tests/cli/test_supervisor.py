@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.log_files import LogFiles
-from cli.processes import RunFile, moment_of, record_of
+from cli.processes import SERVER, RunFile, members, moment_of, record_of
 from cli.supervisor import Program, Supervisor
 
 SLEEPER = (sys.executable, "-S", "-c", "import time; print('hello', flush=True); time.sleep(600)")
@@ -253,3 +253,20 @@ def test_the_status_of_an_adopted_process_is_unknown(
 
     eventually(is_new)
     assert said[0].startswith("sleeper ended with an unknown exit status (it was started by an earlier run); it starts")
+
+
+@pytest.mark.long
+def test_stop_takes_less_than_ten_seconds_where_nothing_listens_to_it(
+    supervisor: Supervisor, tmp_path: Path, eventually: Callable[..., object]
+) -> None:
+    supervisor.guard(tmp_path / "processes.json")
+    for name in ("worker", SERVER):
+        supervisor.start(program(tmp_path, STUBBORN, name))
+        eventually(lambda name=name: supervisor.logs.path(name).read_text() == "hello\n")
+    records = RunFile(tmp_path / "processes.json").read()
+    (guardian,) = (record for record in records if record.name == "guardian")
+    os.kill(guardian.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    supervisor.stop()
+    assert time.monotonic() - begun < 9.5  # the rest is for what `up` does around it
+    assert not any(members(record) for record in records)

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import requests
 
@@ -71,6 +73,16 @@ class Up:
             return {worker.name: worker.pid for worker in Heartbeats(redis, settings).living()}
 
 
+def processes_of(folder: Path) -> list[int]:
+    """Every process that was started for a data folder, whatever session it is in."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("HEADRACE_DATA_DIR") == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
 @pytest.fixture
 def make_up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     made: list[Up] = []
@@ -110,6 +122,44 @@ def test_up_serves_refuses_a_second_one_and_leaves_no_process_behind(
     assert up.process is not None and up.process.returncode == 0
     assert not any(members(record) for record in records)
     assert not up.folder.address.exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("moment", ["as it begins", "between its steps", "while its processes are frozen"])
+def test_up_stopped_in_a_training_ends_within_ten_seconds_and_leaves_no_process(
+    moment: str, make_up: Callable[..., Up], tmp_path: Path, eventually: Callable[..., object]
+) -> None:
+    up = make_up()
+    up.start()
+    eventually(up.is_announced, seconds=60)
+    file = tmp_path / "noise.npz"
+    np.savez(file, x=np.random.default_rng(1).integers(0, 255, (512, 28, 28), np.uint8), y=np.arange(512) % 4)
+    pushed = up.run("datasets", "push", str(file), "--name", "noise", "--json")
+    assert pushed.returncode == 0, pushed.stderr
+    trained = up.run(
+        "train", "--dataset", "noise", "--destination", "me/noise", "--epochs", "1000", "--detach", "--json"
+    )
+    assert trained.returncode == 0, trained.stderr
+
+    def is_under_way() -> bool:
+        job = up.get(f"/v1/jobs/{json.loads(trained.stdout)['id']}").json()
+        assert job["status"] in ("starting", "processing"), job
+        return job["status"] == "processing" if moment == "as it begins" else "step" in (job.get("progress") or {})
+
+    eventually(is_under_way, seconds=120)
+    records = RunFile(up.folder.run_file).read()
+    worker = next(record for record in records if record.name == "training-1")
+    assert len(members(worker)) > 1  # what computes is a child
+    assert set(members(worker)) <= set(processes_of(up.folder.root))
+    if moment == "while its processes are frozen":
+        for pid in members(worker):
+            os.kill(pid, signal.SIGSTOP)
+
+    assert up.stop(signal.SIGINT) < 10
+    assert up.process is not None and up.process.returncode == 0, up.output.read_text()
+    assert not any(members(record) for record in records)
+    assert processes_of(up.folder.root) == []
 
 
 def test_up_killed_with_9_leaves_nothing_and_starts_again_on_the_same_data(

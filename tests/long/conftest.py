@@ -1,4 +1,3 @@
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,18 +9,6 @@ import pytest
 @pytest.fixture(scope="session")
 def root() -> Path:
     return Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def unless_ci() -> Callable[[str], None]:
-    """Skips the test at home for a reason; under CI the same reason fails it."""
-
-    def skip(reason: str) -> None:
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-
-    return skip
 
 
 @pytest.fixture(scope="session")
