@@ -11,8 +11,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import orjson
 from flask import request
@@ -40,8 +39,8 @@ _NO_NAME = "upload"
 class IncomingFile:
     """One received file."""
 
-    path: Path
-    """Where it lies while the request is answered."""
+    content: BinaryIO
+    """Open while the request is answered."""
     name: str
     content_type: str
     size: int
@@ -125,7 +124,7 @@ def _checked(incoming: UploadRequest, refusal: str) -> IncomingFile:
     named = form.get("filename") or part.filename or ""
     kind = sniff_file(part.stream)
     metadata = _metadata(form.to_dict(flat=False), _text_of(files.get("metadata")))
-    return IncomingFile(stored_file.path, _name(named), kind, stored_file.size, stored_file.sha256, metadata)
+    return IncomingFile(stored_file.content, _name(named), kind, stored_file.size, stored_file.sha256, metadata)
 
 
 def _name(given: str) -> str:

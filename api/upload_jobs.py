@@ -43,7 +43,7 @@ def create_upload_job(
     webhook = read_webhook(upload.fields, is_form=True)
     job_id, pool = new_job_id(), pool_of(kind, found.settings.worker.pool)
     facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
-    path = found.uploads.keep(upload.path, job_id)
+    path = found.uploads.keep(upload.content, job_id)
     new = NewJob(
         id=job_id,
         kind=kind,

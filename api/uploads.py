@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, BinaryIO, cast
 
 from flask import Request, request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -24,16 +24,16 @@ _STALE_SECONDS = 86_400.0
 
 
 class UploadFile:
-    """A file on its way in; it disappears when it is closed.
+    """A file on its way in; it has no name, so nothing of it stays once it is closed or the process is killed.
 
     Args:
-        folder: Where it lies.
+        folder: On which disk it lies.
         max_bytes: Its limit.
         refusal: What is said of a larger one; a sentence with the limit unless given.
     """
 
     def __init__(self, folder: Path, max_bytes: int, refusal: str = "") -> None:
-        self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=_PREFIX)  # noqa: SIM115
+        self._file = cast(BinaryIO, tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
         self._digest = hashlib.sha256()
         self._max_bytes = max_bytes
         self._refusal = refusal or f"The file is larger than {max_bytes} bytes, which is the server's limit for it."
@@ -56,8 +56,7 @@ class UploadFile:
             raise Unavailable(f"The server has no room for the upload now: {error.strerror}.") from error
 
     def seek(self, position: int, whence: int = 0) -> int:
-        """Called when the part is complete, so that the file can be copied by its path."""
-        self._file.flush()
+        """Called when the part is complete."""
         return self._file.seek(position, whence)
 
     def read(self, size: int) -> bytes:
@@ -69,9 +68,9 @@ class UploadFile:
         self._file.close()
 
     @property
-    def path(self) -> Path:
-        """Where it lies until it is closed."""
-        return Path(self._file.name)
+    def content(self) -> BinaryIO:
+        """What has come so far, until it is closed."""
+        return self._file
 
     @property
     def sha256(self) -> str:
@@ -110,7 +109,8 @@ class Upload:
     """One received file with the fields beside it."""
 
     fields: Mapping[str, str]
-    path: Path
+    content: BinaryIO
+    """Open while the request is answered."""
     filename: str
     """What the client calls the file; only for people to read."""
     size: int
@@ -165,7 +165,7 @@ def upload_folder(settings: Settings) -> Path:
 
 
 def remove_stale(settings: Settings) -> None:
-    """Removes what a process that was killed has left in the folder; for the start of a process."""
+    """Removes what processes of earlier releases have left, whose files had names; for the start of a process."""
     with contextlib.suppress(OSError, Unavailable):
         for path in upload_folder(settings).glob(f"{_PREFIX}*"):
             with contextlib.suppress(OSError):
@@ -195,4 +195,4 @@ def _checked(incoming: UploadRequest, known: tuple[str, ...]) -> Upload:
     stored = cast(UploadFile, part.stream)
     if stored.size == 0:
         raise InvalidInput("The file is empty.", "file", "required")
-    return Upload(form.to_dict(), stored.path, (part.filename or "")[-255:], stored.size, stored.sha256)
+    return Upload(form.to_dict(), stored.content, (part.filename or "")[-255:], stored.size, stored.sha256)

@@ -5,9 +5,11 @@ Everything in it is its owner's alone.
 address      where the API answers, while it runs
 api-key      the first key, readable by its owner only
 artifacts/   versions, data sets, checkpoints (the artifact store, unless another is set)
+cache/       copies of versions, and the folders of the jobs that run here (`workers/scratch.py`)
 logs/        one file a process
 redis/       the append-only file, and the lock that its running server holds
 run/         lock of the running ``up``, its processes, the server's socket, configuration and address
+uploads/     files on their way in, which have no name
 """
 
 import fcntl

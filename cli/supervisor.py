@@ -27,11 +27,18 @@ from cli.processes import (
     wait_until,
 )
 from cli.terminal import Failure
+from shared.watchdog import WATCHDOG_STATUS
 
 FIRST_DELAY_SECONDS = 0.5
 MAX_DELAY_SECONDS = 30.0
 STEADY_SECONDS = 60.0
 """A child that ran this long starts again without the delays of its earlier deaths."""
+AT_WORK_SECONDS = 1.0
+"""A child that ran this long and was ended by its watchdog was at work: it starts again at once.
+
+Delays are for programs that cannot run. A watchdog ends one that could, for the sake of what waits behind the job that
+hangs, and not before a time limit has passed, which keeps the starts apart.
+"""
 TICK_SECONDS = 0.2
 
 
@@ -184,7 +191,11 @@ class Supervisor:
             status = child.status()
             if status is not None:
                 end_all([child.record], grace_seconds=0)  # what it had started itself
-                child.deaths = 1 if now - child.started > STEADY_SECONDS else child.deaths + 1
+                lived = now - child.started
+                if status == WATCHDOG_STATUS and lived > AT_WORK_SECONDS:
+                    child.deaths = 0
+                else:
+                    child.deaths = 1 if lived > STEADY_SECONDS else child.deaths + 1
                 self._put_off(child, now, _ending(status, self.logs.last_line(child.program.name)))
         elif now >= child.restart_at:
             try:
@@ -207,13 +218,14 @@ class Supervisor:
             self.say(f"guardian cannot be started ({error}); this is tried again.")
 
     def _delay(self, deaths: int) -> float:
-        return min(MAX_DELAY_SECONDS, self.first_delay_seconds * 2.0 ** (deaths - 1))
+        return min(MAX_DELAY_SECONDS, self.first_delay_seconds * 2.0 ** (deaths - 1)) if deaths else 0.0
 
     def _put_off(self, child: _Child, now: float, reason: str) -> None:
         name = child.program.name
         delay = self._delay(child.deaths)
         child.restart_at = now + delay
-        self.say(f"{name} {reason}; it starts again in {delay:g} s. Its log: {self.logs.path(name)}")
+        soon = f"in {delay:g} s" if delay else "at once"
+        self.say(f"{name} {reason}; it starts again {soon}. Its log: {self.logs.path(name)}")
 
     def _launch(self, program: Program, deaths: int = 0) -> _Child:
         if program.before is not None:

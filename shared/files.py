@@ -8,8 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -103,7 +102,7 @@ class Files:
 
     def keep(
         self,
-        local: Path,
+        content: BinaryIO,
         *,
         account: str,
         key_id: str,
@@ -113,10 +112,10 @@ class Files:
         sha256: str,
         metadata: Mapping[str, Any],
     ) -> StoredFile:
-        """Copies a file into the store, in pieces, and makes its record.
+        """Copies an open file into the store, in pieces, and makes its record.
 
         Args:
-            local: The file on this machine.
+            content: The file; it is read from its start.
             account: Whose it is.
             key_id: The key that brought it.
             name: What its owner calls it.
@@ -138,7 +137,7 @@ class Files:
             pending = {_folder(id_): int((now + _PENDING_SECONDS) * 1000)}
             self._redis.zadd(self._keys.in_shard("spilled"), pending)
         try:
-            self._artifacts.put(local, file.path)
+            self._artifacts.put_open(content, file.path)
         except BaseException:
             self._discard(id_)
             raise

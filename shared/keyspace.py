@@ -64,6 +64,7 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:dataset-names           hash    data set name -> digest
     P:workers                 zset    worker names by the time their heartbeat ends
     P:url-secret              string  32 random bytes, made once, from which the keys of signed URLs are derived
+    P:writable                none    never there: what a probe of readiness would overwrite, to see whether writes pass
     P:worker:{name}           hash    kind, pool, host, pid, loaded versions; expires with the heartbeat
 """
 

@@ -5,7 +5,7 @@ first byte, so that nothing stays for ever when a process dies or a job never ru
 """
 
 import time
-from pathlib import Path
+from typing import BinaryIO
 
 from shared.artifacts import ArtifactStore
 from shared.connections import Redis, open_keyspace, translated
@@ -29,12 +29,12 @@ class Uploads:
         self._spilled = open_keyspace(settings).in_shard("spilled")
         self._life_seconds = settings.jobs.other_deadline_seconds + _SPARE_SECONDS
 
-    def keep(self, local: Path, job_id: str) -> str:
-        """Copies a file into the store for a job; returns the path there, in which no name of the client occurs."""
+    def keep(self, content: BinaryIO, job_id: str) -> str:
+        """Copies an open file into the store for a job; returns the path there, with no name of the client in it."""
         path = f"uploads/{job_id}"
         with translated():
             self._redis.zadd(self._spilled, {path: int((time.time() + self._life_seconds) * 1000)})
-        self._artifacts.put(local, path)
+        self._artifacts.put_open(content, path)
         return path
 
     def drop(self, path: str) -> None:

@@ -33,6 +33,7 @@ from workers.process import (
     wait_for_redis,
     worker_name,
 )
+from workers.scratch import clear_scratch
 
 settings = load_settings()
 app = Celery(
@@ -84,8 +85,14 @@ def _logs(**_: object) -> None:
 
 @signals.celeryd_after_setup.connect
 def _before_start(sender: str, instance: Any, **_: object) -> None:
-    """Lets an inference worker be asked by name to load a version, and any worker wait for Redis."""
-    if role_of(instance.app) is Role.PREDICT:
+    """Lets an inference worker be asked by name to load a version, and any worker wait for Redis.
+
+    Workers of long jobs clear away first what one that was killed has left.
+    """
+    role = role_of(instance.app)
+    if role in (Role.TRAIN, Role.PREPARE):
+        clear_scratch(settings)
+    if role is Role.PREDICT:
         queue = own_queue(worker_name(settings))
         instance.app.amqp.queues.select_add(queue, exchange=queue, routing_key=queue)
     wait_for_redis(settings)

@@ -19,13 +19,12 @@ from shared.errors import ServiceError, Unavailable
 from shared.jobs.claim import Outcome, Taken
 from shared.jobs.queue import JobQueue
 from shared.settings import Settings
+from shared.watchdog import WATCHDOG_STATUS
 
 log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 60.0
 """How long finished jobs are kept in hand while Redis does not answer."""
-WATCHDOG_STATUS = 70
-"""Exit status of a process that its watchdog ended (``EX_SOFTWARE``)."""
 
 
 class Claim:

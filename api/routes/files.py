@@ -32,7 +32,7 @@ def upload_file() -> Response:
     found.files.check_room(key.account, 0)  # before the body is read, which may take long
     with received_file(found.settings) as file:
         stored = found.files.keep(
-            file.path,
+            file.content,
             account=key.account,
             key_id=key.id,
             name=file.name,

@@ -32,7 +32,7 @@ def ready() -> Response:
 
     Workers are counted and no more: without one, jobs are accepted and wait.
     """
-    problems = {"redis": redis_problem(services().redis), "artifacts": _artifacts_problem()}
+    problems = {"redis": redis_problem(services().redis, services().settings), "artifacts": _artifacts_problem()}
     is_ready = not any(problems.values())
     states = {name: {"ready": not problem, "detail": problem} for name, problem in problems.items()}
     answer = {"status": "ready" if is_ready else "not ready", "dependencies": states, "workers": _workers()}

@@ -291,19 +291,17 @@ def test_bytes_without_a_record_go_when_a_process_died_in_between(
 
 
 def test_an_upload_whose_bytes_were_swept_meanwhile_gets_no_record(
-    redis: Redis, settings: Settings, artifacts: ArtifactStore, tmp_path: Any
+    redis: Redis, settings: Settings, artifacts: ArtifactStore
 ) -> None:
     class Slow(ArtifactStore):
-        def put(self, local: Any, path: str) -> None:
-            super().put(local, path)
+        def put_open(self, file: Any, path: str) -> None:
+            super().put_open(file, path)
             redis.delete("headrace:{a}:spilled")
 
-    local = tmp_path / "file"
-    local.write_bytes(DATA)
     files = Files(redis, settings, Slow(artifacts.url))
     facts: dict[str, Any] = {"name": "x", "content_type": "image/png", "size": len(DATA), "sha256": "0", "metadata": {}}
     with pytest.raises(Exception, match="took too long"):
-        files.keep(local, account="ada", key_id="k", **facts)
+        files.keep(io.BytesIO(DATA), account="ada", key_id="k", **facts)
     assert files.ids("ada") == [] and artifacts.names("files") == []
 
 

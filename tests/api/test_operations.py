@@ -50,6 +50,34 @@ def test_a_redis_that_evicts_is_not_ready(anonymous: FlaskClient, redis: Redis) 
     assert ready.json is not None and "noeviction" in ready.json["dependencies"]["redis"]["detail"]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "word"), [("maxmemory", "1", "memory is full"), ("min-replicas-to-write", "1", "not ready")]
+)
+def test_a_redis_that_refuses_writes_is_not_ready_until_it_takes_them_and_a_probe_writes_nothing(
+    client: FlaskClient, anonymous: FlaskClient, version: ModelVersion, redis: Redis, option: str, value: str, word: str
+) -> None:
+    body = {"version": version.id, "input": {"image": PIXEL}}
+    written = redis.info("replication")["master_repl_offset"], redis.info("persistence")["rdb_changes_since_last_save"]
+    before = sorted(redis.keys())
+    redis.config_set(option, value)
+    try:
+        refused, ready = client.post("/v1/predictions", json=body), anonymous.get("/readyz")
+    finally:
+        redis.config_set(option, "0")
+    assert refused.status_code in (429, 503)
+    assert ready.status_code == 503
+    assert ready.json is not None
+    assert ready.json["dependencies"]["redis"]["ready"] is False
+    assert word in ready.json["dependencies"]["redis"]["detail"]
+    assert ready.json["dependencies"]["artifacts"]["ready"] is True
+    assert anonymous.get("/readyz").status_code == 200
+    assert sorted(redis.keys()) == before
+    assert (
+        redis.info("replication")["master_repl_offset"],
+        redis.info("persistence")["rdb_changes_since_last_save"],
+    ) == written
+
+
 def test_metrics_tell_jobs_queues_workers_and_batches(
     client: FlaskClient,
     version: ModelVersion,

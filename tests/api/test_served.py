@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from shared.connections import Redis
 from shared.models.version import ModelVersion
+from shared.settings import Settings
 
 LENGTH, CHUNKED = "Content-Length: 1000", "Transfer-Encoding: chunked"
 FORM = "multipart/form-data; boundary=b"
@@ -131,3 +134,25 @@ def test_the_command_line_deletes_a_model_that_serves(server: Any, api_key: str,
             f"{server.url}/v1/models/{version.model}", headers={"Authorization": f"Bearer {api_key}"}, timeout=5
         )
         assert reply.status_code == status
+
+
+def test_an_api_killed_in_an_upload_leaves_nothing_of_it(
+    server: Any, api_key: str, settings: Settings, eventually: Callable[..., Any]
+) -> None:
+    folder = settings.data_dir / "uploads"
+    processes = [server.process, *psutil.Process(server.process.pid).children(recursive=True)]
+
+    def received() -> list[int]:
+        """Sizes of the files on their way in that the server's processes have open."""
+        found = [entry for process in processes for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+        return [entry.stat().st_size for entry in found if os.readlink(entry).startswith(str(folder))]
+
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as sender:
+        head = f"POST /v1/datasets HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {api_key}\r\n"
+        head += f"Content-Type: {FORM}\r\nContent-Length: 9000000\r\n\r\n"
+        sender.sendall(head.encode() + PART + bytes(1 << 20))
+        eventually(lambda: sum(received()) > 100_000, 20)
+        for process in processes:
+            process.kill()
+        server.process.wait()
+    assert list(folder.iterdir()) == []

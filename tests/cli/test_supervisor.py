@@ -12,7 +12,8 @@ import pytest
 
 from cli.log_files import LogFiles
 from cli.processes import SERVER, RunFile, members, moment_of, record_of
-from cli.supervisor import Program, Supervisor
+from cli.supervisor import AT_WORK_SECONDS, Program, Supervisor
+from shared.watchdog import WATCHDOG_STATUS
 
 SLEEPER = (sys.executable, "-S", "-c", "import time; print('hello', flush=True); time.sleep(600)")
 STUBBORN = (
@@ -88,6 +89,21 @@ def test_the_delay_grows_with_each_early_death(
     eventually(died_thrice)
     assert [text.partition("again in ")[2].partition(" s.")[0] for text in said[:3]] == ["0.05", "0.1", "0.2"]
     assert "ended with exit status 70" in said[0]
+
+
+def test_a_worker_that_its_watchdog_ended_starts_again_at_once_however_often(
+    supervisor: Supervisor, tmp_path: Path, said: list[str], eventually: Callable[..., object]
+) -> None:
+    supervisor.first_delay_seconds = 60.0
+    code = f"import time; time.sleep({AT_WORK_SECONDS}); raise SystemExit({WATCHDOG_STATUS})"
+    supervisor.start(program(tmp_path, (sys.executable, "-S", "-c", code)))
+
+    def died_thrice() -> bool:
+        supervisor.tick()
+        return len(said) >= 3
+
+    eventually(died_thrice)
+    assert all("exit status 70; it starts again at once." in text for text in said)
 
 
 def test_stop_kills_who_does_not_listen_and_what_a_child_has_started(

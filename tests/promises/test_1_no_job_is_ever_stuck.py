@@ -10,8 +10,7 @@ import requests
 
 from shared.jobs.job import JobKind, new_job_id
 from shared.jobs.new_job import NewJob, queue_of
-from tests.promises.conftest import DIE, HANG, HOLD, MODEL, PLAIN, RAISE, Stack
-from workers.claims import WATCHDOG_STATUS
+from tests.promises.conftest import DIE, HOLD, MODEL, PLAIN, RAISE, Stack
 
 
 def direct_job(stack: Stack, x: list[int], **fields: Any) -> str:
@@ -145,22 +144,6 @@ def test_a_job_that_kills_its_workers_fails_and_its_63_neighbours_do_not(make_st
         else:
             assert (ended["status"], ended["output"]) == ("succeeded", [2 * value])
     assert len(list(stack.signals.glob(f"died-{poison_at}-*"))) <= 1 + stack.settings.jobs.max_alone
-
-
-def test_a_batch_that_hangs_is_ended_by_the_watchdog(make_stack: Callable[..., Stack]) -> None:
-    stack = make_stack(
-        HEADRACE_INFERENCE__BATCH_TIMEOUT_SECONDS="1",
-        HEADRACE_QUEUE__LEASE_SECONDS="0.7",
-        HEADRACE_JOBS__MAX_ALONE="1",
-    )
-    stack.start_api()
-    hanging, plain = stack.post([1, HANG]), stack.post([2, PLAIN])
-    for _ in range(2):
-        assert stack.start_worker().wait(30) == WATCHDOG_STATUS
-    stack.start_worker()
-    ended = stack.ended(hanging["id"])
-    assert (ended["status"], ended["error_code"]) == ("failed", "E1301")
-    assert stack.ended(plain["id"])["output"] == [4]
 
 
 def test_a_row_that_raises_fails_alone(stack: Stack) -> None:

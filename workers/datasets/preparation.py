@@ -4,7 +4,6 @@ An attempt that is cut short leaves nothing public, since the manifest comes las
 that dies between the name and the end of its job is recognised by the name.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from workers.datasets.splits import Indices, content_digest, groups, share_out
 from workers.datasets.spool import NO_SPLIT, Spool
 from workers.progress import Stage
 from workers.run import Run
+from workers.scratch import scratch_folder
 
 LEAST_IMAGES = 2
 """Images that a class needs, one to learn from and one to be tested with."""
@@ -168,12 +168,10 @@ def _report(spool: Spool, splits: tuple[Indices, ...], unreadable: Unreadable) -
 
 @contextmanager
 def _spool(settings: Settings) -> Iterator[tuple[Spool, Path]]:
-    cache = settings.data_dir.expanduser() / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="dataset-", dir=cache) as folder:
-        spool = Spool(Path(folder), settings.datasets.max_unpacked_bytes, settings.datasets.max_files)
+    with scratch_folder(settings, "dataset") as folder:
+        spool = Spool(folder, settings.datasets.max_unpacked_bytes, settings.datasets.max_files)
         try:
-            yield spool, Path(folder)
+            yield spool, folder
         finally:
             spool.close()
 

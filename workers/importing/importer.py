@@ -5,7 +5,6 @@ again in a third: a file that took its loader over must not reach a worker that 
 """
 
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from workers.importing.child import MODEL, SAMPLE
 from workers.importing.sandbox import FAILED, Result, own_file, run_child
 from workers.importing.scan import form_of
 from workers.run import Run
+from workers.scratch import scratch_folder
 
 _MOST_LABEL = 200
 _MOST_SAMPLE_BYTES = 2**30
@@ -47,8 +47,8 @@ def import_version(
     version = registry.version_of_job(owner, name, run.job.id)
     if version is None:
         try:
-            with tempfile.TemporaryDirectory(prefix="headrace-import-") as folder:
-                version = _imported(run, settings, store, registry, Path(folder), options)
+            with scratch_folder(settings, "import") as folder:
+                version = _imported(run, settings, store, registry, folder, options)
         except ImportRefused:
             store.delete(upload)
             raise

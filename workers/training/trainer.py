@@ -4,7 +4,6 @@ An attempt goes on where the last checkpoint was kept. One that follows a death 
 job finds the version by its job and answers that.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from shared.models.version import ModelVersion
 from shared.settings import Settings
 from workers.examples import open_examples
 from workers.run import Run
+from workers.scratch import scratch_folder
 from workers.training.batches import Feeder
 from workers.training.checkpoints import Arrays, Checkpoints, TrainingState
 from workers.training.evaluation import classification_figures
@@ -52,7 +52,7 @@ def train(
     owner, _, name = str(run.job.details["destination"]).partition("/")
     checkpoints = Checkpoints(store, run.job.id)
     try:
-        with _faults(), _scratch(settings) as scratch:
+        with _faults(), scratch_folder(settings, "training") as scratch:
             version = registry.version_of_job(owner, name, run.job.id)
             if version is None:
                 setup, state, arrays = _begin(run, store, datasets, checkpoints, scratch)
@@ -110,14 +110,6 @@ def _history(state: TrainingState) -> dict[str, Any]:
 
 def _output(version: ModelVersion) -> dict[str, Any]:
     return {"version": f"{version.model}:{version.id}", "weights": "", "metrics": dict(version.metrics)}
-
-
-@contextmanager
-def _scratch(settings: Settings) -> Iterator[Path]:
-    cache = settings.data_dir.expanduser() / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="training-", dir=cache) as folder:
-        yield Path(folder)
 
 
 @contextmanager

@@ -151,7 +151,8 @@ def test_nothing_is_written_outside_the_services_own_folders(
 ) -> None:
     run_prepare(pack(two_classes()))
     assert sorted(path.name for path in settings.data_dir.iterdir()) == ["artifacts", "cache"]
-    assert not list((settings.data_dir / "cache").iterdir())
+    assert [path.name for path in (settings.data_dir / "cache").iterdir()] == ["scratch"]
+    assert not list((settings.data_dir / "cache" / "scratch").iterdir())
 
 
 @pytest.mark.parametrize("name", ["cat/bomb.png", "cat/bomb.txt", "__MACOSX/bomb"])
