@@ -132,7 +132,7 @@ class TestForeignUrls:
         job = client.post(PATH, json={"input": {"image": FOREIGN}}).json
         assert job is not None
         assert client.post(f"/v1/predictions/{job['id']}/cancel").json["status"] == "canceled"  # type: ignore[index]
-        assert redis.zcard("headrace:{a}:outgoing:example.org:443") == 0
+        assert redis.zcard("headrace:{a}:outgoing:fetch@example.org:443") == 0
         assert client.delete(f"/v1/predictions/{job['id']}").status_code == 204
 
     def test_a_repeated_create_fetches_to_the_place_of_the_first(
