@@ -77,5 +77,5 @@ def test_a_job_that_puts_out_and_logs_without_a_pause_is_told_of_twice_a_second(
     assert all(output == whole[: len(output)] for output in outputs)
     assert [len(output) for output in outputs] == sorted({len(output) for output in outputs}), "each says more"
     assert all(request.json()["status"] == "processing" and "line 0" in request.json()["logs"] for request in told[1:])
-    assert start.json()["output"] is None and end.json()["output"] == whole
+    assert start.json()["status"] == "processing" and end.json()["output"] == whole
     assert len(receiver.requests) == len(told) + 2
