@@ -74,6 +74,16 @@ def test_more_dead_receivers_than_threads_keep_no_download_waiting_from_a_host_t
     assert sum(len(receiver.requests) for receiver in dead) == 6
 
 
+def test_a_download_is_found_behind_more_receivers_that_wait_than_one_look_at_webhooks_goes_through(
+    submit_urls: Any, outgoing: Outgoing
+) -> None:
+    for number in range(1100):
+        outgoing.send(f"dead-{number}.test:443", "a1", "test")
+    id_ = submit_urls("https://pictures.test/cat.png")
+    (errand,) = outgoing.lease(9, per_host=4, fetches=True).errands
+    assert (errand.host, errand.job_id, errand.what) == ("fetch@pictures.test:443", id_, "fetch")
+
+
 def test_servers_that_never_send_an_image_keep_neither_prompt_ones_nor_webhooks_waiting(
     receive: Any, serve: Any, start_fetcher: Any, submit: Any, finish: Any, submit_urls: Any, take: Any,
     eventually: Any,
