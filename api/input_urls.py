@@ -36,7 +36,7 @@ class PlacedInput:
     sources: Mapping[str, str] = field(default_factory=dict)
     """What stands in the input, and the URL that stood there."""
     fetch_host: str = ""
-    """The lane of the first URL that has to be fetched, ``host:port``; empty where there is none."""
+    """Where the first URL leads that has to be fetched, ``host:port``; empty where there is none."""
     file_bytes: int = 0
     """Bytes of the files that are here already."""
 

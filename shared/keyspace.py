@@ -24,8 +24,9 @@ may take the work (``predict.cpu``), ``line`` a queue, or a queue and ``!`` for 
     P:{s}:account:{account}   hash    rows and bytes of the account's open jobs
     P:{s}:idem:{account}:{key} string id and body hash; no life time while the job is open, then that of its record
     P:{s}:recent:{account}:{hash} string the job that a body made, for clients that repeat without a key; minutes
-    P:{s}:outgoing-hosts      zset    hosts that something waits for, by the time to look at them again
-    P:{s}:outgoing:{host}     zset    id|what by due time: start, progress, completed (webhooks), fetch, test
+    P:{s}:outgoing-hosts      zset    lanes in which something waits, by the time to look at them again
+    P:{s}:outgoing:{host}     zset    id|what by due time: start, progress, completed (webhooks), test
+    P:{s}:outgoing:fetch@{host} zset  id|fetch by due time: inputs to download from there
     P:{s}:pause:{host}        string  until when nothing goes there, since it failed again and again; ends by itself
     P:{s}:deliveries:{id}     list    attempts to deliver the job's webhooks, JSON; lives as long as the record
     P:{s}:tries:{id}          hash    what -> failed attempts so far; lives as long as the record

@@ -25,7 +25,7 @@ class WebhooksSettings(SettingGroup):
     reply_bytes: Count = 65_536
     """Bytes of a receiver's reply that are read: 64 KiB."""
     threads: Count = 16
-    """Attempts and downloads that one io worker has under way at once for hosts that answer promptly."""
+    """Attempts that one io worker has under way at once for hosts that answer promptly."""
     slow_threads: Count = 32
     """The same for all other hosts, slow, failing or not known yet, so that these never keep the prompt ones waiting."""
     slow_seconds: Seconds = 2.0
@@ -65,6 +65,8 @@ class OutgoingSettings(SettingGroup):
     """How long fetching one file may take, from the look-up of the name to the last byte."""
     fetch_tries: Count = 3
     """After how many failures that may pass (no answer, 5xx, 429) a job that needs files from elsewhere fails."""
+    fetch_threads: Annotated[int, Field(ge=2)] = 32
+    """Downloads that one io worker has under way at once, half of them for hosts that answer promptly; webhooks take none of these, so that no dead receiver keeps a job from its inputs."""
 
     @field_validator("allowed_networks")
     @classmethod

@@ -7,6 +7,8 @@ from typing import Any
 
 from shared.jobs.job import SCHEMA, JobKind
 
+_FETCH_LANE = "fetch@"  # no host has this in its name; lib.lua knows it
+
 
 def queue_of(subject: str, pool: str) -> str:
     """The queue of a version's or a kind's jobs in a pool; one queue has one pool, also after a pool was renamed."""
@@ -16,6 +18,16 @@ def queue_of(subject: str, pool: str) -> str:
 def subject_of(line: str) -> str:
     """The version or kind whose jobs wait in a line."""
     return line.rstrip("!").partition("@")[0]
+
+
+def fetch_lane(host: str) -> str:
+    """The lane of the downloads from ``host:port``: not its webhooks' lane, which is paused where these fail."""
+    return _FETCH_LANE + host
+
+
+def is_fetch_lane(lane: str) -> bool:
+    """Whether a lane is one of downloads."""
+    return lane.startswith(_FETCH_LANE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +64,7 @@ class NewJob:
     is_followed: bool = False
     """Whether it keeps a stream of its events from its start, since its maker is going to read it."""
     fetch_host: str = ""
-    """Where inputs come from that are URLs; the job is held, in no queue, until ``admit``."""
+    """``host:port`` where inputs come from that are URLs; the job is held, in no queue, until ``admit``."""
     file_bytes: int = 0
     """Bytes of the files that the input names, which are in the artifact store and count as input."""
 
@@ -99,7 +111,7 @@ class NewJob:
         if self.scratch:
             fields += ("scratch", self.scratch)
         if self.fetch_host:
-            fields += ("held", self.fetch_host)
+            fields += ("held", fetch_lane(self.fetch_host))
         if self.is_followed:
             fields += ("followed", 1)
         return fields

@@ -1,4 +1,4 @@
-"""Work for the world outside: webhooks to deliver and inputs to fetch, in a lane for each host.
+"""Work for the world outside: webhooks to deliver and inputs to fetch, each in lanes of their own for every host.
 
 What is due follows from the change of the job that called for it, in the same script. An io worker leases an errand and
 concludes it; one whose worker died is due again when the lease has passed, under the same name and so the same webhook
@@ -21,7 +21,7 @@ class Errand:
     """One piece of work, leased to this process."""
 
     host: str
-    """Its lane, ``host:port``."""
+    """Its lane: ``host:port``, or ``fetch@host:port`` for downloads."""
     job_id: str
     what: str
     """``start``, ``progress`` or ``completed`` of a job, ``fetch`` of its inputs, or ``test`` of a receiver."""
@@ -74,16 +74,19 @@ class Outgoing:
         """Enters an errand that follows from no change of a job."""
         self._call("post", host, f"{job_id}|{what}", int(seconds * 1000))
 
-    def lease(self, count: int, *, per_host: int, busy: Mapping[str, int] | None = None) -> Leased:
+    def lease(
+        self, count: int, *, per_host: int, busy: Mapping[str, int] | None = None, fetches: bool = False
+    ) -> Leased:
         """Leases what is due, oldest hosts first.
 
         Args:
             count: Most errands.
             per_host: Most errands that this process may have under way for one host.
             busy: How many it has, by host; as many as ``per_host`` leaves a host out.
+            fetches: Of the lanes of downloads only, or of all others only.
         """
         held = [part for host, number in (busy or {}).items() for part in (host, number)]
-        later, *rows = self._call("dispatch", count, per_host, self._lease, *held)
+        later, *rows = self._call("dispatch", count, per_host, self._lease, int(fetches), *held)
         errands = [
             Errand(host.decode(), id_.decode(), what.decode(), lease, tries) for host, id_, what, lease, tries in rows
         ]

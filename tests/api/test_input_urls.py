@@ -120,7 +120,7 @@ class TestForeignUrls:
         assert record(job["id"], "input") == {"image": [first, PIXEL, second, first]}
         assert record(job["id"], "sources") == {first: FOREIGN, second: "http://example.com:8080/dog.png"}
         assert b"example.com" not in b"".join(redis.hvals(f"headrace:{{a}}:job:{job['id']}")), "gone with the input"
-        assert redis.zrange("headrace:{a}:outgoing:example.org:443", 0, -1) == [f"{job['id']}|fetch".encode()]
+        assert redis.zrange("headrace:{a}:outgoing:fetch@example.org:443", 0, -1) == [f"{job['id']}|fetch".encode()]
         assert take(version.id)[1] == []
         assert queue.admit(job["id"], 5000) == "admitted"
         assert finish(version.id) == 1
@@ -132,7 +132,7 @@ class TestForeignUrls:
         job = client.post(PATH, json={"input": {"image": FOREIGN}}).json
         assert job is not None
         assert client.post(f"/v1/predictions/{job['id']}/cancel").json["status"] == "canceled"  # type: ignore[index]
-        assert redis.zcard("headrace:{a}:outgoing:example.org:443") == 0
+        assert redis.zcard("headrace:{a}:outgoing:fetch@example.org:443") == 0
         assert client.delete(f"/v1/predictions/{job['id']}").status_code == 204
 
     def test_a_repeated_create_fetches_to_the_place_of_the_first(

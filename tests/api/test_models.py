@@ -100,6 +100,11 @@ def test_the_recipe_is_a_model_with_a_training_schema_that_nobody_changes(client
     version = versions["results"][0]
     schema = version["openapi_schema"]["components"]["schemas"]["TrainingInput"]
     assert "dataset" in schema["required"]
+    made = version["openapi_schema"]["components"]["schemas"]["TrainingOutput"]
+    assert (made["title"], made["type"], made["required"]) == ("TrainingOutput", "object", ["version"])
+    assert {name: form["type"] for name, form in made["properties"].items()} == {
+        "version": "string", "weights": "string", "metrics": "object",
+    }  # fmt: skip
     assert client.get(f"{path}/versions/{version['id']}").json == version
     assert client.delete(path).status_code == 403
     assert client.delete(f"{path}/versions/{version['id']}").status_code == 403

@@ -12,6 +12,7 @@ from itertools import islice
 
 import structlog
 
+from shared.jobs.new_job import is_fetch_lane
 from shared.jobs.outgoing import Outgoing
 from shared.settings import Settings
 from shared.webhooks.figures import WebhookFigures
@@ -81,17 +82,24 @@ class Circuits:
         self._outgoing.pause(host, pause)
         self._figures.circuit_opened(host, pause)
 
-    def prompt(self) -> list[str]:
-        """Hosts that did not keep a thread for long the last time and have no open circuit; those met last first."""
-        return self._some(lambda known: not known.is_slow and not known.openings)
+    def prompt(self, *, fetches: bool = False) -> list[str]:
+        """Lanes that did not keep a thread for long the last time and have no open circuit; those met last first.
 
-    def failing(self) -> list[str]:
-        """Hosts that kept one for long and did not answer, or that have an open circuit."""
-        return self._some(lambda known: known.openings > 0 or (known.is_slow and known.failures > 0))
+        Args:
+            fetches: Of the lanes of downloads only, or of all others only.
+        """
+        return self._some(fetches, lambda known: not known.is_slow and not known.openings)
 
-    def _some(self, fits: Callable[[_Host], bool]) -> list[str]:
+    def failing(self, *, fetches: bool = False) -> list[str]:
+        """Lanes whose host kept one for long and did not answer, or that have an open circuit."""
+        return self._some(fetches, lambda known: known.openings > 0 or (known.is_slow and known.failures > 0))
+
+    def _some(self, fetches: bool, fits: Callable[[_Host], bool]) -> list[str]:
         with self._lock:
-            return list(islice((host for host, known in reversed(self._hosts.items()) if fits(known)), _LISTED))
+            found = (
+                host for host, known in reversed(self._hosts.items()) if is_fetch_lane(host) is fetches and fits(known)
+            )
+            return list(islice(found, _LISTED))
 
     def _known(self, host: str) -> _Host:
         known = self._hosts.setdefault(host, _Host())

@@ -1,7 +1,8 @@
 """Hands out the io worker's errands: sleeps until something is due, leases it, and gives each a thread.
 
 No host keeps another waiting. Hosts that answer promptly have threads of their own, a few each. All others, slow,
-failing or not known yet, share the rest, and whatever runs for long counts among them from then on.
+failing or not known yet, share the rest, and whatever runs for long counts among them from then on. Downloads have
+threads of their own, shared out alike, so that no receiver of webhooks keeps a job from its inputs.
 """
 
 import contextlib
@@ -9,12 +10,14 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
 
 from shared.connections import Redis, translated
 from shared.errors import ServiceError
+from shared.jobs.new_job import is_fetch_lane
 from shared.jobs.outgoing import Errand, Outgoing
 from shared.outages import Outage
 from shared.settings import Settings
@@ -53,6 +56,7 @@ class Dispatcher:
         self._circuits = circuits
         self._runners = runners
         self._settings = settings.webhooks
+        self._fetch_threads = settings.outgoing.fetch_threads
         self._running: dict[threading.Thread, tuple[Errand, float]] = {}
         self._chains: dict[tuple[str, str], deque[Errand]] = {}
         self._lock = threading.Lock()
@@ -115,35 +119,43 @@ class Dispatcher:
 
     def _round(self) -> float:
         """Leases as much as there is room for; answers after how many seconds to look again."""
-        limits, now = self._settings, time.monotonic()
-        with self._lock:
-            running = [(errand.host, begun) for errand, begun in self._running.values()]
-        late = {host for host, begun in running if now - begun >= limits.slow_seconds}
-        busy = Counter(host for host, _ in running)
-        prompt = [host for host in self._circuits.prompt() if host not in late]
-        others = len(running) - sum(busy[host] for host in prompt)
-        waits = [limits.slow_seconds - (now - begun) for host, begun in running if host not in late]
-        waits.append(BACKSTOP_SECONDS)
-
-        # Only hosts that answer promptly: a host that is not named may have nothing.
-        full = self._lease(
-            limits.threads - len(running) + others, 0, {host: busy[host] - limits.per_host for host in prompt}, waits
-        )
-        # All the rest: several each until half of their share is taken, one each from then on.
-        held = {**busy, **dict.fromkeys(prompt, limits.per_host)}
-        half = limits.slow_threads // 2
-        if others < half:
-            held |= {host: busy[host] + limits.per_host - 1 for host in self._circuits.failing()}
-            full |= self._lease(half - others, limits.per_host, held, waits)
-        else:
-            full |= self._lease(limits.slow_threads - others, 1, held, waits)
+        limits, waits = self._settings, [BACKSTOP_SECONDS]
+        full = self._share(limits.threads, limits.slow_threads, waits, fetches=False)
+        slow = self._fetch_threads // 2
+        full |= self._share(self._fetch_threads - slow, slow, waits, fetches=True)
         return 0.0 if full else max(0.0, min(waits))
 
-    def _lease(self, room: int, per_host: int, busy: Mapping[str, int], waits: list[float]) -> bool:
+    def _share(self, threads: int, slow_threads: int, waits: list[float], *, fetches: bool) -> bool:
+        """Leases for the threads that downloads have, or for those of all else; answers as ``_lease`` does."""
+        limits, now = self._settings, time.monotonic()
+        lease = partial(self._lease, waits=waits, fetches=fetches)
+        with self._lock:
+            running = [
+                (errand.host, begun)
+                for errand, begun in self._running.values()
+                if is_fetch_lane(errand.host) is fetches
+            ]
+        late = {host for host, begun in running if now - begun >= limits.slow_seconds}
+        busy = Counter(host for host, _ in running)
+        prompt = [host for host in self._circuits.prompt(fetches=fetches) if host not in late]
+        others = len(running) - sum(busy[host] for host in prompt)
+        waits += [limits.slow_seconds - (now - begun) for host, begun in running if host not in late]
+
+        # Only hosts that answer promptly: a host that is not named may have nothing.
+        full = lease(threads - len(running) + others, 0, {host: busy[host] - limits.per_host for host in prompt})
+        # All the rest: several each until half of their share is taken, one each from then on.
+        held = {**busy, **dict.fromkeys(prompt, limits.per_host)}
+        half = slow_threads // 2
+        if others < half:
+            held |= {host: busy[host] + limits.per_host - 1 for host in self._circuits.failing(fetches=fetches)}
+            return lease(half - others, limits.per_host, held) or full
+        return lease(slow_threads - others, 1, held) or full
+
+    def _lease(self, room: int, per_host: int, busy: Mapping[str, int], waits: list[float], *, fetches: bool) -> bool:
         """Leases and begins so many errands; answers whether there may be more, and notes when more will be due."""
         if room <= 0 or (per_host == 0 and not busy):
             return False
-        leased = self._outgoing.lease(room, per_host=per_host, busy=busy)
+        leased = self._outgoing.lease(room, per_host=per_host, busy=busy, fetches=fetches)
         # The end of a job last: one that came at once has the same due time as its start.
         for errand in sorted(leased.errands, key=lambda errand: errand.what == "completed"):
             self._begin(errand)

@@ -36,6 +36,10 @@ local function is_held(j) return j.held and j.held ~= '' end   -- its inputs are
 local function wants(j, letter) return j.hook:find(letter, 1, true) end
 
 -- Work for the world outside waits in a lane of its host; an entry is id|what, its score the time when it is due.
+-- Downloads have lanes of their own, fetch@host, so that a pause or a crowd of webhooks keeps no job from its inputs. A
+-- held job keeps the name of its lane in its record; one of an earlier release may name a host alone.
+local function is_fetch_lane(host) return host:sub(1, 6) == 'fetch@' end
+
 local function send(host, entry, due)
   if call('ZADD', key('outgoing', host), 'NX', due, entry) == 0 then return end
   call('ZADD', HOSTS, 'LT', math.max(due, tonumber(call('GET', key('pause', host)) or 0)), host)

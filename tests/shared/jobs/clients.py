@@ -3,7 +3,7 @@
 import math
 
 from shared.jobs.job import WEIGHTS
-from tests.shared.jobs.stage import CHANNELS, HOSTS, KEEP, MAX_BYTES, MAX_ROWS, POOLS, RETAIN, Stage
+from tests.shared.jobs.stage import CHANNELS, FETCHES, HOSTS, KEEP, MAX_BYTES, MAX_ROWS, POOLS, RETAIN, Stage
 
 FOREVER = 1_000_000_000
 
@@ -45,7 +45,7 @@ class Clients:
             "scratch", f"checkpoints/{id_}" if queue == "training" else "",
             "hook", dice.choice(("", "", "c", "sc", "ol", "solc")),
             "hook_host", dice.choice(HOSTS),
-            "held", dice.choice(HOSTS) if dice.random() < 0.12 else "",
+            "held", dice.choice(FETCHES) if dice.random() < 0.12 else "",
             *(("followed", 1) if dice.random() < 0.1 else ()),
         )  # fmt: skip
         args = (

@@ -1,7 +1,7 @@
 """The io worker of a schedule: it fetches, delivers, fails, dies between two attempts and concludes too late."""
 
 from tests.shared.jobs.ledger import Record
-from tests.shared.jobs.stage import HOSTS, MAX_BYTES, Stage
+from tests.shared.jobs.stage import LANES, MAX_BYTES, Stage
 from tests.shared.jobs.wire import TAG, text
 
 LEASE = 2000
@@ -23,8 +23,10 @@ class IoWorker:
     def serve(self) -> None:
         """Leases what is due, beside what it is busy with."""
         stage, dice = self._stage, self._stage.random
-        busy = [part for host in HOSTS if dice.random() < 0.2 for part in (host, dice.choice((1, 2)))]
-        _, *rows = stage.call("dispatch", dice.choice((1, 3, 20)), dice.choice((1, 2, 9)), LEASE, *busy)
+        busy = [part for host in LANES if dice.random() < 0.2 for part in (host, dice.choice((1, 2)))]
+        _, *rows = stage.call(
+            "dispatch", dice.choice((1, 3, 20)), dice.choice((1, 2, 9)), LEASE, dice.choice((0, 1)), *busy
+        )
         self._errands += [(host, id_, what, lease) for host, id_, what, lease, _ in rows]
 
     def conclude(self) -> None:
@@ -46,15 +48,15 @@ class IoWorker:
     def pause(self) -> None:
         """A host has failed too often, or is well again."""
         dice = self._stage.random
-        self._stage.call("pause", dice.choice(HOSTS), dice.choice((0, 0, 100_000)))
+        self._stage.call("pause", dice.choice(LANES), dice.choice((0, 0, 100_000)))
 
     def work_off(self) -> None:
         """Does all that is due, without a failure."""
         stage = self._stage
-        for host in HOSTS:
+        for host in LANES:
             stage.call("pause", host, 0)
         self._errands.clear()
-        while rows := stage.call("dispatch", 20, 20, LEASE)[1:]:
+        while rows := [row for fetches in (0, 1) for row in stage.call("dispatch", 20, 20, LEASE, fetches)[1:]]:
             for host, id_, what, lease, _ in rows:
                 if what == "fetch":
                     self._admit(id_)
@@ -64,7 +66,7 @@ class IoWorker:
     def forget(self, r: Record) -> None:
         """The record has lived out its time, and all that lives as long."""
         oracle, wire = self._stage.oracle, self._stage.wire
-        for host in HOSTS:
+        for host in LANES:
             for what in ("start", "progress", "completed"):
                 entry = f"{r.id}|{what}"
                 if oracle.lanes[host].pop(entry, None) is not None:
@@ -80,7 +82,7 @@ class IoWorker:
     def compare(self) -> None:
         """Lanes, logs, tries and dead letters are what the oracle has."""
         stage, oracle, wire = self._stage, self._stage.oracle, self._stage.wire
-        for host in HOSTS:
+        for host in LANES:
             lane = dict(text(wire.do("ZRANGE", f"{TAG}:outgoing:{host}", 0, -1, "WITHSCORES")))
             if lane != oracle.lanes[host]:
                 stage.fail("the lane of", host, "is", lane, "and not", oracle.lanes[host])

@@ -59,14 +59,14 @@ class Errands(Ledger):
         self.begin_stream(r)
         return 1
 
-    def dispatch(self, now: int, count: int, per_host: int, lease: int, *busy: Any) -> Answer:
+    def dispatch(self, now: int, count: int, per_host: int, lease: int, fetches: int, *busy: Any) -> Answer:
         self.now = now
         engaged = dict(zip(busy[::2], busy[1::2], strict=True))
         out: Answer = [-1]
         looks = sorted((self._look(host), host) for host, lane in self.lanes.items() if lane)
         for look, host in looks:
             room = min(count - len(out) + 1, per_host - engaged.get(host, 0))
-            if look > now or room <= 0:
+            if look > now or room <= 0 or host.startswith("fetch@") != bool(fetches):
                 continue
             lane = self.lanes[host]
             due = sorted((at, entry) for entry, at in lane.items() if at <= now)

@@ -175,6 +175,7 @@ OURS: dict[str, PlantedBug] = {
     ],
     "errand_is_not_leased": [("dispatch", "      call('ZADD', lane, lease, entry)\n", "")],
     "errands_beyond_the_cap": [("dispatch", "per_host - (busy[host] or 0)", "per_host")],
+    "downloads_share_the_room_of_webhooks": [("dispatch", " and is_fetch_lane(host) == fetches", "")],
     "host_is_never_looked_at_again": [("dispatch", "    reschedule(host)\n", "")],
     "tries_are_not_counted": [("conclude", "  call('HINCRBY', key('tries', id), what, 1)\n", "")],
     "what_is_no_try_is_counted": [("conclude", " and outcome ~= 'later'", "")],

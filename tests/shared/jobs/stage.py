@@ -14,6 +14,9 @@ MAX_ALONE = 2
 KEEP, RETAIN = 100_000_000, 50_000_000
 POOLS = {"m1": "predict.cpu", "m2": "predict.cpu", "training": "train.cpu"}
 HOSTS = ("h1", "h2", "h3")
+FETCHES = ("fetch@h1", "fetch@h2", "h3")
+"""Lanes of downloads; an earlier release had the webhooks' lane."""
+LANES = tuple(dict.fromkeys(HOSTS + FETCHES))
 CHANNELS = ("wake:1", "wake:2")
 
 

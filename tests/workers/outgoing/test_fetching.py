@@ -1,106 +1,22 @@
-import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from shared.artifacts import REFERENCE, ArtifactStore
+from shared.artifacts import ArtifactStore
 from shared.connections import Redis
-from shared.http_client import HttpClient, lane_of
 from shared.jobs.job import Job, JobKind, new_job_id
 from shared.jobs.new_job import NewJob, fetched_path
-from shared.jobs.outgoing import Outgoing
-from shared.jobs.outputs import LargeOutputs
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.models.registry import ModelRegistry
-from shared.models.signature import Signature, TensorKind, TensorSpec
 from shared.settings import Settings
 from tests.shared.outbound.servers import Listener, Names, answering
-from tests.workers.outgoing.conftest import POOL, QUEUE
-from workers.outgoing.dispatcher import Dispatcher
-from workers.outgoing.fetching import Fetcher
-from workers.outgoing.opening import open_dispatcher
+from tests.workers.outgoing.conftest import PNG, POOL, QUEUE
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(2000)
 Eventually = Callable[..., Any]
-
-
-@pytest.fixture
-def registry(redis: Redis, settings: Settings, artifacts: ArtifactStore) -> ModelRegistry:
-    return ModelRegistry(artifacts, redis, settings)
-
-
-@pytest.fixture
-def version(registry: ModelRegistry, tmp_path: Path) -> str:
-    """A version whose file nobody loads here."""
-    (tmp_path / "model.keras").write_bytes(b"weights")
-    registry.ensure_model("ada", "m")
-    spec = TensorSpec("image", TensorKind.IMAGE, "uint8", (8, 8, 3))
-    facts = {"created_at": "2026-01-01T00:00:00.000Z", "source": "import", "job_id": "a" * 26}
-    files = {"model.keras": tmp_path / "model.keras"}
-    return registry.publish("ada", "m", files, signature=Signature(inputs=(spec,), outputs=(spec,)), **facts).id
-
-
-@pytest.fixture
-def start_fetcher(
-    redis: Redis, settings: Settings, queue: JobQueue, jobs: JobStore, artifacts: ArtifactStore
-) -> Iterator[Callable[..., Dispatcher]]:
-    """Starts the dispatcher of an io worker that fetches; loopback is open unless told otherwise."""
-    started: list[tuple[Dispatcher, threading.Event]] = []
-
-    def start(resolve: Any = None, **limits: Any) -> Dispatcher:
-        fields = {"allowed_networks": ("127.0.0.1/32",), "fetch_timeout_seconds": 5.0, **limits}
-        own = settings.model_copy(update={"outgoing": settings.outgoing.model_copy(update=fields)})
-        client = HttpClient(own, resolve=resolve) if resolve else HttpClient(own)
-        stopping = threading.Event()
-        own_queue, own_registry = JobQueue(redis, own, artifacts), ModelRegistry(artifacts, redis, own)
-        fetcher = Fetcher(own, client, Outgoing(redis, own), own_queue, jobs, artifacts, own_registry, stopping)
-        outputs = LargeOutputs(redis, own, artifacts)
-        started.append((open_dispatcher(redis, own, jobs, outputs, client, {"fetch": fetcher.run}), stopping))
-        started[-1][0].start()
-        return started[-1][0]
-
-    yield start
-    for dispatcher, stopping in started:
-        stopping.set()
-        dispatcher.stop()
-        dispatcher.join(5)
-
-
-@pytest.fixture
-def serve(start_fetcher: Any) -> Iterator[Callable[..., Listener]]:
-    """Makes servers; they end before the fetcher, which would wait for those that are slow."""
-    made: list[Listener] = []
-
-    def make(speak: Callable[..., None]) -> Listener:
-        made.append(Listener())
-        made[-1].speak = functools.partial(speak, made[-1])
-        return made[-1]
-
-    yield make
-    for listener in made:
-        listener.close()
-
-
-@pytest.fixture
-def submit_urls(queue: JobQueue, version: str) -> Callable[..., str]:
-    """Submits a job whose images are URLs, as the door does, and returns its id."""
-
-    def make(*urls: str, **facts: Any) -> str:
-        id_ = new_job_id()
-        places = [REFERENCE + fetched_path(id_, number) for number in range(len(urls))]
-        new = NewJob(
-            id=id_, kind=JobKind.PREDICTION, account="ada", key_id="k", queue=QUEUE, pool=POOL, rows=len(urls),
-            input=orjson.dumps({"image": places if len(places) > 1 else places[0]}), model="ada/m", version=version,
-            details={"sources": dict(zip(places, urls, strict=True))}, fetch_host=lane_of(urls[0]), **facts,
-        )  # fmt: skip
-        return queue.submit(new).id
-
-    return make
 
 
 def ended(jobs: JobStore, eventually: Eventually, id_: str) -> Job:
