@@ -206,7 +206,8 @@ def submit_urls(queue: JobQueue, version: str) -> Callable[..., str]:
         new = NewJob(
             id=id_, kind=JobKind.PREDICTION, account="ada", key_id="k", queue=QUEUE, pool=POOL, rows=len(urls),
             input=orjson.dumps({"image": places if len(places) > 1 else places[0]}), model="ada/m",
-            version=version, details={"sources": dict(zip(places, urls, strict=True))}, fetch_host=lane_of(urls[0]), **facts,
+            version=version, details={"sources": dict(zip(places, urls, strict=True))}, fetch_host=lane_of(urls[0]),
+            **facts,
         )  # fmt: skip
         return queue.submit(new).id
 

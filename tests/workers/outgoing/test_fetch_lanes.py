@@ -29,12 +29,12 @@ class OfAnEarlierRelease(NewJob):
         return fields
 
 
-def old_job(url: str) -> NewJob:
+def old_job(url: str, version: str) -> NewJob:
     id_ = new_job_id()
     place = REFERENCE + fetched_path(id_, 0)
     return OfAnEarlierRelease(
-        id=id_, kind=JobKind.PREDICTION, account="ada", key_id="k", queue=QUEUE, pool=POOL, model="ada/m", version="v",
-        input=orjson.dumps({"image": place}), details={"sources": {place: url}}, fetch_host=lane_of(url),
+        id=id_, kind=JobKind.PREDICTION, account="ada", key_id="k", queue=QUEUE, pool=POOL, model="ada/m",
+        version=version, input=orjson.dumps({"image": place}), details={"sources": {place: url}}, fetch_host=lane_of(url),
     )  # fmt: skip
 
 
@@ -114,11 +114,11 @@ def test_servers_that_never_send_an_image_keep_neither_prompt_ones_nor_webhooks_
 
 def test_a_held_job_of_an_earlier_release_is_fetched_from_the_lane_that_its_record_names(
     serve: Any, start_fetcher: Any, queue: JobQueue, take: Any, redis: Redis, settings: Settings, jobs: JobStore,
-    eventually: Any,
+    version: str, eventually: Any,
 ) -> None:  # fmt: skip
     server = serve(answering(body=PNG))
     lane = f"headrace:{{a}}:outgoing:127.0.0.1:{server.port}"
-    left, canceled = (queue.submit(old_job(server.url())).id for _ in range(2))
+    left, canceled = (queue.submit(old_job(server.url(), version)).id for _ in range(2))
     assert redis.zcard(lane) == 2 and not Outgoing(redis, settings).lease(9, per_host=9, fetches=True).errands
     queue.cancel(canceled)
     start_fetcher()
