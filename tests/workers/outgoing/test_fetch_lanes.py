@@ -34,7 +34,8 @@ def old_job(url: str, version: str) -> NewJob:
     place = REFERENCE + fetched_path(id_, 0)
     return OfAnEarlierRelease(
         id=id_, kind=JobKind.PREDICTION, account="ada", key_id="k", queue=QUEUE, pool=POOL, model="ada/m",
-        version=version, input=orjson.dumps({"image": place}), details={"sources": {place: url}}, fetch_host=lane_of(url),
+        version=version, input=orjson.dumps({"image": place}), details={"sources": {place: url}},
+        fetch_host=lane_of(url),
     )  # fmt: skip
 
 
