@@ -190,13 +190,13 @@ def test_a_deleted_versions_jobs_fail_at_once_also_while_their_input_is_still_to
     spare = publish(content=b"spare")
     body = {"version": spare.id, "input": {"image": "https://example.org/cat.png"}}
     job = client.post("/v1/predictions", json=body).json
-    assert job is not None and redis.zcard("headrace:{a}:outgoing:example.org:443") == 1
+    assert job is not None and redis.zcard("headrace:{a}:outgoing:fetch@example.org:443") == 1
     path = "/v1/models/ada/digits" if whole_model else f"/v1/models/ada/digits/versions/{spare.id}"
     assert client.delete(path).status_code == 204
     seen = client.get(f"/v1/predictions/{job['id']}").json
     assert seen is not None
     assert (seen["status"], seen["error_code"]) == ("failed", "E1202")
-    assert redis.zcard("headrace:{a}:outgoing:example.org:443") == 0
+    assert redis.zcard("headrace:{a}:outgoing:fetch@example.org:443") == 0
 
 
 def test_a_model_that_serves_is_deleted_only_by_force(

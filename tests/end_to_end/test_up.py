@@ -204,6 +204,7 @@ def test_up_starts_again_what_is_killed(make_up: Callable[..., Up], eventually: 
     assert up.stop() < 10
 
 
+@pytest.mark.long
 def test_data_sets_in_a_row_do_not_wait_for_a_process_each(
     make_up: Callable[..., Up], tmp_path: Path, eventually: Callable[..., object]
 ) -> None:

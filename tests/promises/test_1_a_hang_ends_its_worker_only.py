@@ -19,6 +19,7 @@ LOAD_SECONDS = 3.0
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.long
 def test_a_batch_that_hangs_is_ended_the_culprit_fails_alone_and_the_worker_is_back_as_soon_as_it_loads(
     make_stack: Callable[..., Stack],
 ) -> None:

@@ -37,7 +37,10 @@ def test_no_wake_up_sleeps_longer_than_a_period(wire: Wire) -> None:
 
 @pytest.mark.parametrize(
     ("name", "lost", "doubled", "rush", "seconds"),
-    [("bell_without_token", 0, 0.1, 1e9, 30), ("sweep_never_rings_past_a_bell", 0.2, 0, 5, 100)],
+    [
+        pytest.param("bell_without_token", 0, 0.1, 1e9, 30, marks=pytest.mark.long),
+        ("sweep_never_rings_past_a_bell", 0.2, 0, 5, 100),
+    ],
 )
 def test_a_bug_of_the_bells_shows_under_load(
     redis_server: RedisServer, name: str, lost: float, doubled: float, rush: float, seconds: float
