@@ -33,14 +33,14 @@ def _history(site: Site, accepted: dict[str, int], receiver: Receiver) -> Iterat
         }  # fmt: skip
         yield {
             "at": at + 0.5, "what": "saw", "id": job_id, "status": job["status"], "output": job["output"],
-            "code": job.get("error_code"), "attempt": job["attempt"],
+            "code": job.get("error_code"), "attempt": job["attempt"], "asked": at + 0.4,
         }  # fmt: skip
     for request in receiver.requests:
         told = request.json()
         if told["id"] in accepted:
             yield {
                 "at": 1e9, "what": "hook", "id": told["id"], "hook": request.id, "status": told["status"],
-                "signed": "webhook-signature" in request.headers, "fate": "ok",
+                "output": told["output"], "signed": "webhook-signature" in request.headers, "fate": "ok",
             }  # fmt: skip
 
 
