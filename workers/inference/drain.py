@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError, StoreAway
+from shared.errors import InputError, JobError, ModelLoadError, NotFound, PredictionError, StoreAway, version_gone
 from shared.jobs.new_job import subject_of
 from shared.jobs.queue import JobQueue
 from shared.keyspace import SHARDS
@@ -181,7 +181,7 @@ class Drain:
         try:
             self._registry.version(version)
         except NotFound as error:
-            raise ModelLoadError("the version was deleted", "E1202") from error
+            raise version_gone() from error
         reason = self._registry.is_unloadable(version)
         if reason is not None:
             raise ModelLoadError(reason)

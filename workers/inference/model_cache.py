@@ -17,7 +17,7 @@ import psutil
 import structlog
 from numpy.typing import NDArray
 
-from shared.errors import ModelLoadError, NotFound, ServiceError
+from shared.errors import ModelLoadError, NotFound, ServiceError, version_gone
 from shared.models.copies import prune_copies
 from shared.models.signature import Signature
 from shared.models.version import ModelVersion
@@ -146,7 +146,7 @@ class ModelCache:
         try:
             version = self._versions.version(version_id)
         except NotFound as error:
-            raise ModelLoadError("the version no longer exists", "E1202") from error
+            raise version_gone() from error
         cache = self._settings.data_dir.expanduser() / "cache" / "versions"
         try:
             folder = self._versions.fetch(version, cache)

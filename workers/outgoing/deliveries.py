@@ -84,8 +84,7 @@ class Deliveries:
     def run(self, errand: Errand) -> None:
         """Makes one attempt at the webhook of an event."""
         job = self._jobs.get(errand.job_id)
-        # Deleted meanwhile, or its end was lost in a crash of Redis: then it ends again, and this is sent then.
-        if job is None or not job.webhook or (errand.what == "completed" and not job.is_terminal):
+        if job is None or not job.webhook or not _has_news(errand, job):
             self._outgoing.done(errand)
             return
         id_ = passing_id() if errand.what == "progress" else message_id(job.id, errand.what)
@@ -172,6 +171,14 @@ def _judged(reply: Reply) -> _Result:
         error = f"{error[:-1]}: redirects are not followed, so give the address that it leads to."
     pause = _retry_after(_header(reply, "retry-after"))
     return _Result("failed", reply.seconds, reply.status, error, pause, text)
+
+
+def _has_news(errand: Errand, job: Job) -> bool:
+    """Whether an errand still tells of what it was made for."""
+    if errand.what == "completed":
+        return job.is_terminal  # or its end was lost in a crash of Redis: then it ends again, and this is sent then
+    # The way was leased, and the end came before it was read: it would tell of the end too, under another id.
+    return not (errand.what == "progress" and job.is_terminal and "completed" in job.webhook_events)
 
 
 def _as_begun(job: Job) -> Job:

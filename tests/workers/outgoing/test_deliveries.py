@@ -177,6 +177,20 @@ def test_what_tells_of_the_way_is_tried_once_and_has_ids_of_its_own(
     assert outgoing.dead_letters("ada") == []
 
 
+def test_what_was_to_tell_of_the_way_does_not_tell_of_an_end_that_came_first(
+    receive: Any, submit: Any, finish: Any, start_dispatcher: Any, outgoing: Outgoing, redis: Redis, eventually: Any
+) -> None:
+    receiver = receive(answer(200))
+    job_id = submit(receiver.url, "output", "logs", "completed")
+    finish()
+    start_dispatcher()
+    eventually(lambda: receiver.ids() == [message_id(job_id, "completed")])
+    # As where it was leased before the end, which takes it back otherwise.
+    outgoing.send(receiver.address, job_id, "progress")
+    eventually(lambda: redis.hget("headrace:{a}:totals", "outgoing:progress:done") == b"1")
+    assert receiver.ids() == [message_id(job_id, "completed")]
+
+
 def test_the_output_of_a_model_is_told_although_nobody_asked_for_the_end(
     receive: Any, submit: Any, finish: Any, start_dispatcher: Any, eventually: Any
 ) -> None:
