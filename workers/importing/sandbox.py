@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,13 @@ def _wait(run: Run, limits: ImportsSettings, folder: Path) -> int:
         )
     try:
         while True:
-            try:
-                return process.wait(_PERIOD_SECONDS)
-            except subprocess.TimeoutExpired:
-                run.check()
+            run.check()
             told = _tell(run, folder, told)
-            if time.monotonic() > until:
+            left = until - time.monotonic()
+            if left <= 0:
                 raise ImportRefused(f"loading and trying the file took more than {limits.timeout_seconds:g} s", FAILED)
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(min(left, _PERIOD_SECONDS))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
